@@ -1,0 +1,115 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a source of thermal readings must do, and which one a machine gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+from typing import Protocol
+from typing import runtime_checkable
+from typing import Sequence
+
+from c7_inference_ros.thermal.hwmon import LinuxThermalSource
+from c7_inference_ros.thermal.state import ThermalState
+
+
+@runtime_checkable
+class ThermalSource(Protocol):
+    """Reads the heat of one kind of machine. One thread polls; it need not be thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """Return a short name for diagnostics."""
+        ...
+
+    def is_present(self) -> bool:
+        """Return whether this machine has what the source reads."""
+        ...
+
+    def read(self, now_ns: int) -> ThermalState:
+        """
+        Return what can be read now; what cannot is listed in ``faults``.
+
+        :param now_ns: the monotonic clock now, nanoseconds; becomes ``measured_at_ns``.
+        :raises TelemetryUnavailableError: nothing at all can be read.
+        """
+        ...
+
+
+#: Builds a source for a sysfs root without reading anything.
+SourceBuilder = Callable[[Path], ThermalSource]
+
+#: In order of preference.
+SOURCE_BUILDERS: tuple[SourceBuilder, ...] = (LinuxThermalSource,)
+
+
+class NullSource:
+    """
+    Source of a machine that shows no temperature: always unavailable, never cool.
+
+    :param reason: why there is no other source, one sentence.
+    """
+
+    name = 'none'
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason for every state."""
+        self.reason = reason
+
+    def is_present(self) -> bool:
+        """Return False: there is nothing to read."""
+        return False
+
+    def read(self, now_ns: int) -> ThermalState:
+        """Return the unavailable state with the reason."""
+        return ThermalState.unavailable(self.reason, now_ns, self.name)
+
+
+def select_source(
+        sysfs_root: Path | str = '/sys',
+        builders: Sequence[SourceBuilder] = SOURCE_BUILDERS,
+        on_reason: Callable[[str], None] | None = None) -> ThermalSource:
+    """
+    Return the first source that this machine has.
+
+    :param sysfs_root: where sysfs is mounted, or a recorded tree.
+    :param builders: candidates in order of preference.
+    :param on_reason: called once with the sentence that says which source was taken and why.
+    :returns: the source, a :class:`NullSource` when none is present.
+    """
+    root = Path(sysfs_root)
+    passed_over = []
+    chosen: ThermalSource | None = None
+    for builder in builders:
+        try:
+            source = builder(root)
+            if source.is_present():
+                chosen = source
+                break
+            passed_over.append(f'{source.name} has no sensor here')
+        except Exception as error:  # one broken candidate must not hide the others
+            name = getattr(builder, 'name', getattr(builder, '__name__', repr(builder)))
+            passed_over.append(f'{name} failed with {type(error).__name__}: {error}')
+    because = f' ({"; ".join(passed_over)})' if passed_over else ''
+    if chosen is not None:
+        reason = f'thermal source {chosen.name} reads {root}{because}'
+    else:
+        reason = (f'{root}: no thermal source found{because}; temperature and throttling are'
+                  ' unknown, virtual machines and containers often hide their sensors')
+        chosen = NullSource(reason)
+    if on_reason is not None:
+        on_reason(reason)
+    return chosen

@@ -1,0 +1,153 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Reading sysfs attributes that may be missing, unreadable or garbage, without an exception."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+import re
+from typing import Callable
+
+#: Returns the bytes of one attribute file; raises OSError. Tests inject errors through it.
+ReadBytes = Callable[[str], bytes]
+
+_INTEGER = re.compile(r'[+-]?[0-9]{1,18}')
+_ATTRIBUTE_BYTES = 4096  # sysfs never gives more than a page
+
+
+def read_attribute(path: str) -> bytes:
+    """
+    Return the bytes of one sysfs attribute, at most a page.
+
+    :raises OSError: the kernel's own answer: EAGAIN, EINVAL, ENODATA, EACCES and the like.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _ATTRIBUTE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+class SysfsReader:
+    """
+    Reads below one root and collects a sentence for everything that could not be read.
+
+    :param root: where sysfs is mounted, or a recorded tree.
+    :param read_bytes: reads one file.
+    """
+
+    def __init__(self, root: Path | str, read_bytes: ReadBytes = read_attribute) -> None:
+        """Start without faults."""
+        self.root = str(root)
+        self.faults: list[str] = []
+        self._read_bytes = read_bytes
+
+    def path(self, relative: str) -> str:
+        """Return the full path of an attribute."""
+        return os.path.join(self.root, relative)
+
+    def names(self, relative: str) -> tuple[str, ...]:
+        """Return the entries of a folder, unordered; none when it does not exist."""
+        try:
+            return tuple(os.listdir(self.path(relative)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            self.faults.append(f'{relative} cannot be listed: {_reason(error)}')
+            return ()
+
+    def numbered(self, relative: str, prefix: str) -> tuple[str, ...]:
+        """Return the entries named ``<prefix><number>``, in the order of their numbers."""
+        matches = ((name, name[len(prefix):]) for name in self.names(relative)
+                   if name.startswith(prefix))
+        found = [(int(number), name) for name, number in matches
+                 if number.isascii() and number.isdigit()]
+        return tuple(name for _, name in sorted(found))
+
+    def text(self, relative: str, *, required: bool = False) -> str | None:
+        """
+        Return one attribute without surrounding white space.
+
+        :param relative: path below the root.
+        :param required: a missing file is a fault too.
+        :returns: None when it is missing or, with a fault, unreadable.
+        """
+        try:
+            raw = self._read_bytes(self.path(relative))
+        except FileNotFoundError:
+            if required:
+                self.faults.append(f'{relative} is missing')
+            return None
+        except OSError as error:
+            self.faults.append(f'{relative} cannot be read: {_reason(error)}')
+            return None
+        # Garbage stays visible in the message; a number or a known word never has such a byte.
+        return raw.decode('ascii', errors='backslashreplace').strip()
+
+    def integer(self, relative: str, *, required: bool = False) -> int | None:
+        """
+        Return one attribute as a whole number.
+
+        :param relative: path below the root.
+        :param required: a missing file is a fault too.
+        :returns: None when it is missing or, with a fault, unreadable or not a number.
+        """
+        text = self.text(relative, required=required)
+        if text is None:
+            return None
+        if not _INTEGER.fullmatch(text):
+            found = 'nothing' if not text else repr(text[:40])
+            self.faults.append(f'{relative} holds {found}, expected a whole number')
+            return None
+        return int(text)
+
+    def summarise_faults(self, since: int) -> None:
+        """
+        Keep the first of many faults of one kind, with their number.
+
+        :param since: length of ``faults`` before the readings of that kind began.
+        """
+        more = len(self.faults) - since - 1
+        if more > 0:
+            self.faults[since:] = [f'{self.faults[since]} (and {more} more like it)']
+
+    def link_name(self, relative: str) -> str | None:
+        """Return the name of what a symbolic link leads to, None when it is not a link."""
+        path = self.path(relative)
+        return os.path.basename(os.path.realpath(path)) if os.path.islink(path) else None
+
+
+class UniqueNames:
+    """Gives every sensor its own name: the second ``acpitz`` becomes ``acpitz#2``."""
+
+    def __init__(self) -> None:
+        """Start with no name taken."""
+        self._taken: set[str] = set()
+
+    def take(self, name: str) -> str:
+        """Return the name, or the name with the first free number."""
+        unique, number = name, 1
+        while unique in self._taken:
+            number += 1
+            unique = f'{name}#{number}'
+        self._taken.add(unique)
+        return unique
+
+
+def _reason(error: OSError) -> str:
+    code = errno.errorcode.get(error.errno, str(error.errno)) if error.errno else 'no errno'
+    return f'{error.strerror or error} ({code})'

@@ -1,0 +1,120 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Signs on Linux that the processor is being slowed down by heat, and how fast it runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Mapping
+
+from c7_inference_ros.thermal.sysfs import SysfsReader
+
+COOLING = 'class/thermal'
+CPUS = 'devices/system/cpu'
+COUNTERS = ('core_throttle_count', 'package_throttle_count')
+#: Longest pause after which counters still tell something about now. Slowest poll is 10 s.
+MAX_COUNTER_GAP_NS = 30_000_000_000
+
+# What cpufreq, devfreq, idle injection and ACPI call their cooling devices. Fans, backlights and
+# radios cool too, but do not slow a processor; a TCC offset is a setting, not an event.
+_SLOWING = re.compile(r'Processor|intel_powerclamp|(thermal-)?(cpufreq|devfreq|idle)-.*')
+
+#: (counter name, CPU name) to its count since boot.
+Counts = Mapping[tuple[str, str], int]
+
+
+def slows_processor(kind: str | None) -> bool:
+    """Return whether a cooling device of this type works by slowing a processor."""
+    return kind is not None and _SLOWING.fullmatch(kind) is not None
+
+
+def active_cooling(sysfs: SysfsReader) -> list[str]:
+    """Return one sentence per kind of cooling device that slows a processor now."""
+    states: dict[str, list[tuple[int, int | None]]] = {}
+    for device in sysfs.numbered(COOLING, 'cooling_device'):
+        folder = f'{COOLING}/{device}'
+        kind = sysfs.text(f'{folder}/type')
+        if kind is None or not slows_processor(kind):
+            continue
+        state = sysfs.integer(f'{folder}/cur_state', required=True)
+        if state is not None and state > 0:
+            states.setdefault(kind, []).append((state, sysfs.integer(f'{folder}/max_state')))
+    reasons = []
+    for kind, active in states.items():
+        state, most = max(active, key=lambda item: item[0])
+        of_most = '' if most is None else f' of {most}'
+        reasons.append(
+            f'cooling device {kind} is at state {state}{of_most} ({len(active)} active)')
+    return reasons
+
+
+def throttle_counts(sysfs: SysfsReader) -> dict[tuple[str, str], int]:
+    """Return the thermal throttle counters of every CPU that has them."""
+    counts = {}
+    faults_before = len(sysfs.faults)
+    for cpu in sysfs.numbered(CPUS, 'cpu'):
+        for counter in COUNTERS:
+            value = sysfs.integer(f'{CPUS}/{cpu}/thermal_throttle/{counter}')
+            if value is not None:
+                counts[counter, cpu] = value
+    sysfs.summarise_faults(faults_before)
+    return counts
+
+
+def cpu_clocks(sysfs: SysfsReader) -> dict[str, float]:
+    """Return ``cpu_max`` and ``cpu_mean`` in MHz, nothing where the CPU does not tell."""
+    khz = []
+    faults_before = len(sysfs.faults)
+    for cpu in sysfs.numbered(CPUS, 'cpu'):
+        value = sysfs.integer(f'{CPUS}/{cpu}/cpufreq/scaling_cur_freq')
+        if value is not None and value > 0:
+            khz.append(value)
+    sysfs.summarise_faults(faults_before)
+    if not khz:
+        return {}
+    return {'cpu_max': max(khz) / 1000.0, 'cpu_mean': sum(khz) / len(khz) / 1000.0}
+
+
+class CounterDeltas:
+    """Turns counters that run since boot into what happened since the last poll."""
+
+    def __init__(self) -> None:
+        """Start without a baseline: the first poll only sets one."""
+        self._last: Counts = {}
+        self._last_ns: int | None = None
+
+    def update(self, counts: Counts, now_ns: int) -> list[str]:
+        """
+        Return one sentence per counter that rose since the last poll.
+
+        A counter that jumps back was reset by a reboot or wrapped: it starts anew. After a pause
+        of more than 30 s everything starts anew, since the rise may be long past.
+
+        :param counts: the counters now.
+        :param now_ns: the monotonic clock now, nanoseconds.
+        """
+        last = self._last
+        if self._last_ns is None or now_ns - self._last_ns > MAX_COUNTER_GAP_NS:
+            last = {}
+        # A counter that cannot be read this time keeps its baseline for the next.
+        self._last = {**last, **counts}
+        self._last_ns = now_ns
+        rises: dict[str, list[int]] = {}
+        for (counter, cpu), value in counts.items():
+            rise = value - last.get((counter, cpu), value)
+            if rise > 0:
+                rises.setdefault(counter, []).append(rise)
+        return [f'{counter} rose by {max(found)} on {len(found)} CPUs since the last poll'
+                for counter, found in rises.items()]
