@@ -84,11 +84,11 @@ class PreprocessConfig:
         'auto', 'Element type of the input tensor; auto takes what the model says.', CONFIGURE,
         choices=('auto', 'float32', 'float16', 'uint8'))
     width: int = parameter(
-        0, 'Width of the network input where the model leaves it open; 0 takes the model\'s.',
-        CONFIGURE, unit='px', minimum=0, maximum=16384)
+        0, 'Width of the network input where the model leaves it open; 0 takes what the model'
+        ' says.', CONFIGURE, unit='px', minimum=0, maximum=16384)
     height: int = parameter(
-        0, 'Height of the network input where the model leaves it open; 0 takes the model\'s.',
-        CONFIGURE, unit='px', minimum=0, maximum=16384)
+        0, 'Height of the network input where the model leaves it open; 0 takes what the model'
+        ' says.', CONFIGURE, unit='px', minimum=0, maximum=16384)
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class ModelConfig:
         '', 'Model file (ONNX); a relative path is looked for in the share folder of this package'
         ' and then in the working directory.', CONFIGURE)
     decoder: str = parameter(
-        'auto', 'What the output tensors mean; auto decides where names and shapes leave no doubt.',
-        CONFIGURE, choices=DECODERS)
+        'auto', 'What the output tensors mean; auto decides where names and shapes leave no'
+        ' doubt.', CONFIGURE, choices=DECODERS)
     labels: str = parameter(
-        '', 'File with one class name a line; empty takes the names in the model\'s metadata.',
+        '', 'File with one class name a line; empty takes the names in the metadata of the model.',
         CONFIGURE)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     score_threshold: float = parameter(

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 from dataclasses import is_dataclass
-from dataclasses import MISSING
 import difflib
 from enum import Enum
 import math
@@ -194,7 +193,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _group_of(entry: Any) -> type | None:
     factory = entry.default_factory
-    return factory if factory is not MISSING and is_dataclass(factory) else None
+    return factory if isinstance(factory, type) and is_dataclass(factory) else None
 
 
 def _is_sequence(value: Any) -> bool:

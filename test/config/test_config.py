@@ -138,7 +138,8 @@ def test_the_main_yaml_states_no_other_default():
     defaults = {name: list(default) if isinstance(default, tuple) else default
                 for name, _, default in parameters_of(('camera',), ('person',))}
     # What the shipped model needs, by its own page.
-    chosen = {'model_names', 'models.person.path', 'models.person.nms_threshold'}
+    chosen = {'model_names', 'models.person.path', 'models.person.nms_threshold',
+              'models.person.decoder'}
     preprocess = {name for name in values if '.preprocess.' in name}
     for name in set(values) - chosen - preprocess:
         assert values[name] == defaults[name], name
