@@ -1,0 +1,139 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The invariant of section 7: every frame is accounted for, at every moment."""
+
+import random
+import threading
+import time
+
+from c7_inference_ros.errors import InferenceError
+from c7_inference_ros.errors import MalformedImageError
+from c7_inference_ros.errors import UnsupportedEncodingError
+from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.pipeline.worker import InferenceWorker
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from processing_bench import Bench
+from processing_bench import SECOND
+from processing_bench import STREAMS
+
+EVENTS = st.sampled_from([
+    'front', 'rear', 'front_bad', 'rear_encoding', 'rear_old', 'step', 'step_fails',
+    'step_not_published', 'close', 'open', 'later'])
+
+
+def fail():
+    raise InferenceError('scripted')
+
+
+def apply(bench, event):
+    """Let one thing happen."""
+    if event in STREAMS:
+        bench.receive(event)
+    elif event == 'front_bad':
+        bench.receive('front', MalformedImageError('x'))
+    elif event == 'rear_encoding':
+        bench.receive('rear', UnsupportedEncodingError('x'))
+    elif event == 'rear_old':
+        bench.receive('rear', age_s=10.0)
+    elif event == 'close':
+        bench.intake.close()
+    elif event == 'open':
+        bench.intake.open()
+    elif event == 'later':
+        bench.ros_ns += SECOND // 4
+        bench.clock_ns += SECOND // 4
+    elif bench.scheduler.waiting:
+        bench.detectors['near'].behave = fail if event == 'step_fails' else None
+        bench.publish_error = OSError('x') if event == 'step_not_published' else None
+        bench.step()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(EVENTS, max_size=60))
+def test_any_schedule_keeps_the_balance(events):
+    bench = Bench()
+    received = dict.fromkeys(STREAMS, 0)
+    for event in events:
+        apply(bench, event)
+        camera = event.partition('_')[0]
+        if camera in received:
+            received[camera] += 1
+        waiting = set(bench.scheduler._queue)
+        for (name, _), account in bench.accounts.snapshot().items():
+            assert account.balance() == 0
+            assert account.received == received[name]
+            assert account.in_flight == (name in waiting)
+    published = [entry[:2] for entry in bench.published]
+    for stream, account in bench.accounts.snapshot().items():
+        assert account.published == published.count(stream)
+
+
+def test_balance_holds_at_every_moment_with_real_threads():
+    """Two cameras, a worker, (de)activation and an onlooker, all at once."""
+    bench = Bench()
+    chance = random.Random(7)
+    bench.detectors['near'].behave = lambda: fail() if chance.random() < 0.1 else time.sleep(1e-4)
+    worker = InferenceWorker(bench.scheduler)
+    worker.start_frames(bench.processor)
+    ended, bad, per_camera = threading.Event(), [], 2000
+
+    def produce(camera):
+        own = random.Random(camera)
+        for _ in range(per_camera):
+            bench.receive(camera, MalformedImageError('x') if own.random() < 0.1 else 'image')
+            if own.random() < 0.2:
+                time.sleep(2e-4)
+
+    def look():
+        while not ended.is_set():
+            for stream, account in bench.accounts.snapshot().items():
+                # At most one waits, one is in work, and one is between counted and in its slot.
+                if account.balance() or not 0 <= account.in_flight <= 3:
+                    bad.append((stream, account))
+
+    def toggle():
+        while not ended.is_set():
+            time.sleep(0.01)
+            bench.intake.close()
+            worker.stop_frames(1.0)
+            worker.start_frames(bench.processor)
+            bench.intake.open()
+
+    others = [threading.Thread(target=target) for target in (look, toggle)]
+    producers = [threading.Thread(target=produce, args=(camera,)) for camera in STREAMS]
+    for thread in others + producers:
+        thread.start()
+    for thread in producers:
+        thread.join()
+    ended.set()
+    for thread in others:
+        thread.join()
+    bench.intake.close()
+    assert worker.stop_frames(5.0)
+    assert worker.stop(5.0)
+    assert not bad
+    published = [entry[:2] for entry in bench.published]
+    reasons = dict.fromkeys(DropReason, 0)
+    for stream, account in bench.accounts.snapshot().items():
+        assert account.received == per_camera
+        assert account.in_flight == 0
+        assert account.published == published.count(stream) > 0
+        for reason, count in account.dropped.items():
+            reasons[reason] += count
+    for reason in (DropReason.OVERWRITTEN, DropReason.INACTIVE, DropReason.BAD_IMAGE,
+                   DropReason.INFERENCE_ERROR):
+        assert reasons[reason] > 0, reasons
