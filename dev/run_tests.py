@@ -1,0 +1,126 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Run all tests of the package and sum them up.
+
+The whole suite runs in the environment that this is called in. The tests of the parts that need
+no ROS then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson. Arguments go to
+pytest; with a file or folder of tests among them, only the first of the runs takes place.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+REPORTS = ROOT / '.build' / 'test'
+# The folders of tests that import neither ROS nor a message package.
+CORE = ('config', 'runtime', 'thermal', 'vision', 'pipeline')
+# A hung middleware fails its test; no test of this package takes this long.
+TIMEOUT_S = 300
+NOTHING_COLLECTED = 5
+
+
+def describe(python: str) -> str:
+    """Return the versions that tell one run from another."""
+    script = ('import sys, cv2, numpy\n'
+              'print("Python", sys.version.split()[0] + ", NumPy", numpy.__version__ + ", OpenCV",'
+              ' cv2.__version__)')
+    return subprocess.run([python, '-c', script], check=True, text=True,
+                          capture_output=True).stdout.strip()
+
+
+def count(report: pathlib.Path) -> 'dict[str, int]':
+    """Return how many tests passed, failed and were skipped, from pytest's report."""
+    suite = ElementTree.parse(report).getroot().find('testsuite')
+    if suite is None:
+        return {'passed': 0, 'failed': 0, 'skipped': 0}
+    total, failures, errors, skipped = (
+        int(suite.get(key, 0)) for key in ('tests', 'failures', 'errors', 'skipped'))
+    failed = failures + errors
+    return {'passed': total - failed - skipped, 'failed': failed, 'skipped': skipped}
+
+
+def run_suite(title: str, python: str, targets: 'list[str]',
+              arguments: 'list[str]') -> 'tuple[bool, str]':
+    """Run pytest once; return whether it is good, and its line of the summary."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    report = REPORTS / f'{title.replace(" ", "_")}.xml'
+    report.unlink(missing_ok=True)
+    versions = describe(python)
+    print(f'\n=== {title}: {versions} ===', flush=True)
+    started = time.monotonic()
+    status = subprocess.run(
+        [python, '-m', 'pytest', f'--timeout={TIMEOUT_S}', f'--junitxml={report}',
+         '-o', f'cache_dir={REPORTS / "cache"}', *arguments, *targets],
+        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdin=subprocess.DEVNULL).returncode
+    seconds = time.monotonic() - started
+    counts = count(report) if report.exists() else {}
+    # An expression given with -k may match nothing in one of the runs; that is no failure.
+    good = status == 0 or (status == NOTHING_COLLECTED and bool(arguments))
+    found = ', '.join(f'{number} {kind}' for kind, number in counts.items() if number)
+    return good, line('ok' if good else 'FAILED', title,
+                      f'{found or f"pytest ended with {status}"}  ({versions}; {seconds:.0f} s)')
+
+
+def line(verdict: str, title: str, text: str) -> str:
+    """Return one line of the summary."""
+    return f'{verdict:<8} {title:<20} {text}'
+
+
+def main() -> int:
+    """Run every suite; return 0 when all are good, else 1."""
+    arguments = sys.argv[1:]
+    is_named = names_tests(arguments)
+    results = [run_suite('all', sys.executable, [] if is_named else ['test'], arguments)]
+    core = [f'test/{name}' for name in CORE if (ROOT / 'test' / name).is_dir()]
+    if is_named:
+        results.append((True, line('skipped', 'core', 'tests were named: only these ran')))
+    elif core:
+        results += [run_core('core with NumPy 2', 'numpy2', core, arguments),
+                    run_core('core on Python 3.10', 'py310', core, arguments)]
+    print('\n' + '\n'.join(text for _, text in results))
+    good = all(is_good for is_good, _ in results)
+    print('\nall tests passed' if good else '\nTESTS FAILED')
+    return 0 if good else 1
+
+
+def names_tests(arguments: 'list[str]') -> bool:
+    """Return whether the arguments name test files or folders."""
+    return any((ROOT / argument.partition('::')[0]).exists()
+               for argument in arguments if argument.startswith('test'))
+
+
+def run_core(title: str, name: str, targets: 'list[str]',
+             arguments: 'list[str]') -> 'tuple[bool, str]':
+    """Build one of the small environments when needed and run the core's tests in it."""
+    if name == 'py310' and sys.version_info[:2] == (3, 10):
+        return True, line('skipped', title, 'the whole suite ran on Python 3.10')
+    status = subprocess.run([ROOT / 'dev' / 'build_env.sh', name], cwd=ROOT,
+                            stdin=subprocess.DEVNULL).returncode
+    if status == 3:
+        return True, line('skipped', title,
+                          'no Python 3.10 on this machine (PYTHON310=path names one)')
+    if status != 0:
+        return False, line('FAILED', title, 'its environment could not be built, see above')
+    folder = {'numpy2': '.venv-numpy2', 'py310': '.venv-py310'}[name]
+    return run_suite(title, str(ROOT / folder / 'bin' / 'python'), targets, arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,192 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The development environment is pinned, names no registry and refuses what is half built."""
+
+from importlib import metadata
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEV = ROOT / 'dev'
+LOCKS = sorted(DEV.glob('requirements*.lock'))
+
+
+def run(*command, **environment):
+    """Run a command with variables changed (None takes one away); return what it did."""
+    env = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
+    return subprocess.run([str(part) for part in command], cwd=ROOT, env=env, text=True,
+                          capture_output=True, timeout=60, check=False)
+
+
+def pins(lock):
+    """Return name, version and marker of every pin of a lock file."""
+    text = lock.read_text(encoding='utf-8')
+    found = re.findall(r'^([\w.-]+)==(\S+?)(?: ; (.*?))? \\$', text, re.MULTILINE)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize('lock', LOCKS, ids=lambda path: path.name)
+def test_every_pin_has_hashes_and_no_address(lock):
+    text = lock.read_text(encoding='utf-8')
+    blocks = re.split(r'\n(?=[^\s#])', text)[1:]
+    assert len(blocks) == len(pins(lock))
+    for block in blocks:
+        assert '--hash=sha256:' in block, block.splitlines()[0]
+    assert '://' not in text
+    assert 'index-url' not in text
+
+
+@pytest.mark.parametrize('lock', LOCKS, ids=lambda path: path.name)
+def test_every_requirement_is_locked_and_says_why(lock):
+    locked = {name for name, _, _ in pins(lock)}
+    for line in lock.with_suffix('.in').read_text(encoding='utf-8').splitlines():
+        if line.strip() and not line.startswith('#'):
+            name = re.match(r'[\w.-]+', line).group()
+            assert name in locked, f'{name} is not in {lock.name}; run: make lock'
+            assert re.search(r'  # \S', line), f'{name} has no reason'
+
+
+def test_installed_versions_are_the_locked_ones():
+    """What runs here is what the lock file says, not what some other index had."""
+    if not (ROOT / '.venv' / '.ready').exists() or Path(sys.prefix) != ROOT / '.venv':
+        pytest.skip('these tests do not run in the environment of `make env`')
+    markers = pytest.importorskip('packaging.markers')
+    for name, version, marker in pins(DEV / 'requirements.lock'):
+        if not marker or markers.Marker(marker).evaluate():
+            assert metadata.version(name) == version, name
+
+
+def test_cv_bridge_converts_both_ways():
+    pytest.importorskip('rclpy', reason='no ROS 2 here')
+    if np.lib.NumpyVersion(np.__version__) >= '2.0.0':
+        pytest.skip('the cv_bridge wheel needs NumPy 1')
+    bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed').CvBridge()
+    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    message = bridge.cv2_to_imgmsg(picture, 'bgr8')
+    assert (message.height, message.width, message.step, message.encoding) == (4, 6, 18, 'bgr8')
+    assert np.array_equal(bridge.imgmsg_to_cv2(message, 'bgr8'), picture)
+    assert np.array_equal(bridge.imgmsg_to_cv2(message, 'rgb8'), picture[..., ::-1])
+
+
+class TestInterpreter:
+    """dev/find_python.sh."""
+
+    def test_takes_the_one_that_is_named(self):
+        found = run(DEV / 'find_python.sh', PYTHON=sys.executable)
+        base = os.path.realpath(sys._base_executable)
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.strip() == base
+
+    def test_refuses_a_named_one_that_does_not_run(self):
+        found = run(DEV / 'find_python.sh', PYTHON='no-such-python')
+        assert found.returncode == 2
+        assert 'PYTHON=no-such-python' in found.stderr
+        assert '3.10' in found.stderr
+
+    def test_passes_over_candidates_that_do_not_run(self, tmp_path):
+        """A pyenv shim is there for versions that are not active, and fails."""
+        for name, body in {'python3': 'exit 127', 'python3.12': 'exit 127',
+                           'python3.11': f'exec "{sys.executable}" "$@"'}.items():
+            shim = tmp_path / name
+            shim.write_text(f'#!/bin/sh\n{body}\n', encoding='utf-8')
+            shim.chmod(0o755)
+        found = run(DEV / 'find_python.sh', PYTHON=None, PATH=f'{tmp_path}:/usr/bin:/bin')
+        assert found.stdout.strip() == os.path.realpath(sys._base_executable)
+
+
+def pretend_built(checkout):
+    """Make a checkout look as if its environment were built; return the environment."""
+    venv = checkout / '.venv'
+    (venv / 'lib' / 'python3.12' / 'site-packages' / 'ros_rcl.libs').mkdir(parents=True)
+    (venv / '.ready').write_text('{}', encoding='utf-8')
+    return venv
+
+
+@pytest.fixture
+def bare_checkout(tmp_path):
+    """Return a checkout in which nothing is built yet."""
+    checkout = tmp_path / 'checkout'
+    shutil.copytree(DEV, checkout / 'dev', ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(ROOT / 'config', checkout / 'config')
+    return checkout
+
+
+def test_names_all_missing_system_packages_at_once(bare_checkout, tmp_path):
+    tools = tmp_path / 'bin'
+    tools.mkdir()
+    for name in ('bash', 'env', 'uname', 'dirname', 'readlink', 'cat'):
+        (tools / name).symlink_to(shutil.which(name))
+    done = run('bash', bare_checkout / 'dev' / 'build_env.sh', PYTHON=None, PATH=str(tools))
+    assert done.returncode == 2
+    for package in ('python3', 'python3-venv', 'python3-dev', 'g++', 'make'):
+        assert re.search(rf'install -y .*{re.escape(package)}(\s|$)', done.stderr), done.stderr
+    assert not (bare_checkout / '.venv').exists()
+
+
+class TestShell:
+    """dev/env.sh and dev/run."""
+
+    def test_refuses_where_nothing_is_built(self, bare_checkout):
+        done = run(bare_checkout / 'dev' / 'run', 'true')
+        assert done.returncode == 2
+        assert 'make env' in done.stderr
+
+    def test_refuses_what_is_half_built(self, bare_checkout):
+        (bare_checkout / '.venv' / 'bin').mkdir(parents=True)
+        (bare_checkout / '.venv' / '.packages').write_text('{}', encoding='utf-8')
+        done = run(bare_checkout / 'dev' / 'run', 'true')
+        assert done.returncode == 2
+
+    @pytest.mark.parametrize('shell', ['bash', 'zsh'])
+    def test_sets_what_is_needed_and_leaves_the_rest(self, bare_checkout, shell):
+        if shutil.which(shell) is None:
+            pytest.skip(f'no {shell} on this machine')
+        venv = pretend_built(bare_checkout)
+        script = (f'. "{bare_checkout}/dev/env.sh"; . "{bare_checkout}/dev/env.sh"; '
+                  'echo "status $?"; env; set | grep ^_c7 || true')
+        done = run(shell, '-uc', script, PATH='/usr/bin:/bin', LD_LIBRARY_PATH='/opt/mine',
+                   FASTRTPS_DEFAULT_PROFILES_FILE=None, FASTDDS_DEFAULT_PROFILES_FILE=None)
+        lines = done.stdout.splitlines()
+        assert 'status 0' in lines, done.stderr
+        assert f'PATH={venv}/bin:/usr/bin:/bin' in lines
+        assert f'AMENT_PREFIX_PATH={venv}' in lines
+        assert f'PYTHONPATH={bare_checkout}' in lines
+        assert 'ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST' in lines
+        assert '_ROS_WHEELS_BOOTSTRAP_COMPLETE=1' in lines
+        profile = bare_checkout / 'config' / 'fastdds_images.xml'
+        assert f'FASTRTPS_DEFAULT_PROFILES_FILE={profile}' in lines
+        wheels = venv / 'lib' / 'python3.12' / 'site-packages' / 'ros_rcl.libs'
+        assert f'LD_LIBRARY_PATH={venv}/lib:{wheels}:/opt/mine' in lines
+        assert not [line for line in lines if line.startswith('_c7')]
+
+    def test_does_not_mix_with_a_ros_that_is_sourced(self, bare_checkout):
+        pretend_built(bare_checkout)
+        ros = '/opt/ros/jazzy'
+        done = run(bare_checkout / 'dev' / 'run', 'env', ROS_DISTRO='jazzy', ROS_VERSION='2',
+                   AMENT_PREFIX_PATH=ros, PYTHONPATH=f'{ros}/lib/python3.12/site-packages',
+                   LD_LIBRARY_PATH=f'{ros}/lib', CMAKE_PREFIX_PATH=ros,
+                   PATH=f'{ros}/bin:/usr/bin:/bin')
+        assert done.returncode == 0, done.stderr
+        assert ros not in done.stdout
+        assert 'ROS_DISTRO' not in done.stdout
+        assert 'ROS 2 jazzy is sourced' in done.stderr
