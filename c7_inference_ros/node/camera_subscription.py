@@ -24,6 +24,8 @@ from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.node.conversions import stamp_ns
 from c7_inference_ros.node.qos import image_qos
 from c7_inference_ros.node.qos import overridable
+from c7_inference_ros.node.qos import OVERRIDE_ERRORS
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
@@ -61,7 +63,7 @@ class CameraSubscription:
         try:
             # Resolved before the suffix is added, so that remapping the base name is enough.
             topic = node.resolve_topic_name(config.image_topic)
-        except InvalidTopicNameException as error:
+        except (InvalidTopicNameException, RCLError) as error:
             raise ConfigurationError(
                 f'cameras.{config.name}.image_topic is {config.image_topic!r}, which is no topic '
                 f'name ({" ".join(str(error).split())}); correct it') from error
@@ -80,7 +82,7 @@ class CameraSubscription:
                 event_callbacks=SubscriptionEventCallbacks(
                     incompatible_qos=self._on_incompatible_qos),
                 qos_overriding_options=overridable())
-        except (RuntimeError, ValueError) as error:
+        except OVERRIDE_ERRORS as error:
             raise ConfigurationError(
                 f'qos_overrides.{self.topic}.subscription cannot be used: {error}; see the values '
                 f'that ROS 2 knows for history, depth and reliability') from error
@@ -99,8 +101,9 @@ class CameraSubscription:
         """Return which topic was perhaps meant, while nothing publishes this one."""
         wanted = _TYPES[self.transport]
         type_name = f'sensor_msgs/msg/{wanted.__name__}'
+        own = f'{self._node.get_fully_qualified_name()}/'  # annotated images are no camera
         images = {name: types for name, types in self._node.get_topic_names_and_types()
-                  if name != self.topic and any(
+                  if name != self.topic and not name.startswith(own) and any(
                       kind in ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
                       for kind in types) and self._node.count_publishers(name)}
         other = f'{self.topic}/compressed' if self.transport == 'raw' else (

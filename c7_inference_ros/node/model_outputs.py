@@ -26,6 +26,7 @@ from c7_inference_ros.node.conversions import to_label_info
 from c7_inference_ros.node.conversions import to_vision_info
 from c7_inference_ros.node.qos import latched_qos
 from c7_inference_ros.node.qos import overridable
+from c7_inference_ros.node.qos import OVERRIDE_ERRORS
 from c7_inference_ros.node.qos import result_qos
 from c7_inference_ros.vision.annotate import draw
 from c7_inference_ros.vision.detections import Detections
@@ -72,7 +73,7 @@ class ModelOutputs:
             self._label_info = self._publisher(LabelInfo, f'~/{model}/label_info', latched_qos())
             self._vision_info = self._publisher(VisionInfo, f'~/{model}/vision_info',
                                                 latched_qos())
-        except (RuntimeError, ValueError) as error:
+        except OVERRIDE_ERRORS as error:
             self.destroy()
             raise ConfigurationError(
                 f'a qos_overrides parameter of model {model} cannot be used: {error}; see the '

@@ -21,11 +21,17 @@ one; results are reliable; what a late joiner must still get is latched.
 
 from __future__ import annotations
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import ParameterException
 from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSHistoryPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.qos_overriding_options import QoSOverridingOptions
+
+#: What rclpy raises for a ``qos_overrides`` parameter of a wrong type or value.
+OVERRIDE_ERRORS = (InvalidQosOverridesError, ParameterException, RuntimeError, ValueError)
 
 
 def image_qos() -> QoSProfile:
@@ -58,4 +64,11 @@ def diagnostics_qos() -> QoSProfile:
 
 def overridable() -> QoSOverridingOptions:
     """Let history, depth and reliability be set as ``qos_overrides.<topic>.…`` parameters."""
-    return QoSOverridingOptions.with_default_policies()
+    return QoSOverridingOptions.with_default_policies(callback=_check)
+
+
+def _check(qos: QoSProfile) -> SetParametersResult:
+    """Refuse a depth that the middleware would refuse without its name."""
+    return SetParametersResult(
+        successful=1 <= qos.depth < 1 << 31,
+        reason=f'depth is {qos.depth}, expected 1 to {(1 << 31) - 1}')

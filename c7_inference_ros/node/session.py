@@ -41,7 +41,8 @@ from rclpy.lifecycle import LifecycleNode
 #: A problem of the last frames stays in diagnostics for this long.
 PROBLEM_NS = 5_000_000_000
 LOG_PERIOD_NS = 5_000_000_000
-RELEASE_TIMEOUT_S = 10.0
+#: With drain_timeout, shorter than the 10 s after which launch kills a process that it stops.
+RELEASE_TIMEOUT_S = 5.0
 
 
 class Session:
@@ -110,16 +111,18 @@ class Session:
             self.stop()
             raise
 
-    def stop(self) -> bool:
+    def stop(self, is_stuck: bool = False) -> bool:
         """
         Stop intake, then let the frame in work finish, within ``drain_timeout``.
 
+        :param is_stuck: the worker hangs: do not wait for it.
         :returns: False when it did not finish; its result is void and counted as inactive.
         """
         self.is_active = False
         for camera in self.cameras.values():
             camera.unsubscribe()
-        is_drained = self.models.worker.stop_frames(self.config.drain_timeout)
+        is_drained = self.models.worker.stop_frames(
+            0.0 if is_stuck else self.config.drain_timeout)
         self._intake.close()
         if not is_drained:
             self._processor.abandon(DropReason.INACTIVE)
@@ -135,7 +138,7 @@ class Session:
         if self.is_active:
             if is_stuck:
                 self._processor.abandon()
-            self.stop()
+            self.stop(is_stuck)
         for outputs in self.outputs.values():
             outputs.destroy()
         return self.models.release(0.0 if is_stuck else RELEASE_TIMEOUT_S)
