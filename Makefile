@@ -37,7 +37,7 @@ docs: env
 lock:
 	@dev/lock.sh
 
-# .build/env holds the logs and builds of the environments; without it nothing is built again.
+# The environments stay; they need nothing of .build once they are built.
 clean:
 	rm -rf .build build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +

@@ -219,7 +219,8 @@ class Builder:
         # fetches for them, so it goes in first.
         tools = [p for p in self.pins if pin_name(p) in ('setuptools', 'wheel')]
         pip = (self.python, '-m', 'pip', 'install', '--require-hashes', '--no-deps', '--no-input',
-               '--disable-pip-version-check', '--progress-bar', 'off', '--only-binary', ':all:')
+               '--disable-pip-version-check', '--progress-bar', 'off', '--only-binary', ':all:',
+               '--no-compile')  # a third of the time; Python compiles what is imported
         for pins in (tools, self.pins):
             if pins:
                 requirements = self.build / 'requirements.txt'
@@ -315,8 +316,8 @@ def main() -> int:
         print(f'\nmake env: {error}. The last lines of {log}:', file=sys.stderr)
         for line in builder.last_lines(12):
             print(f'    {line[:300]}', file=sys.stderr)
-        print('Packages come by pip with its own settings (pip config list). After a repair run the '
-              'same command again; what is finished is kept.', file=sys.stderr)
+        print('Packages come by pip with its own settings (pip config list). After a repair run '
+              'the same command again; what is finished is kept.', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('\nmake env: interrupted; run the same command again to go on', file=sys.stderr)

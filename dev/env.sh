@@ -6,7 +6,7 @@
 # sourced in this shell its folders are taken out of the paths, and a line says so.
 
 _c7_env() {
-    local root=$1 venv part rest kept libraries foreign
+    local root=$1 venv part libraries foreign
     venv=$root/.venv
     if [ ! -f "$venv/.ready" ]; then
         echo "the environment is not built: run 'make env' in $root first" >&2

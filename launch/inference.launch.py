@@ -24,6 +24,7 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
+from launch.actions import GroupAction
 from launch.actions import SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import EnvironmentVariable
@@ -69,8 +70,11 @@ def generate_launch_description() -> LaunchDescription:
     ]
     # Without a large shared-memory segment most frames of a camera are lost on loopback. A
     # profile that the user set wins.
-    profile = SetEnvironmentVariable(
-        'FASTRTPS_DEFAULT_PROFILES_FILE', LaunchConfiguration('fastdds_profile'),
+    profile = GroupAction(
+        # Fast DDS 2.x reads the first name, 3.x the second.
+        [SetEnvironmentVariable(name, LaunchConfiguration('fastdds_profile'))
+         for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')],
+        scoped=False,
         condition=IfCondition(PythonExpression([
             '"', LaunchConfiguration('fastdds_profile'), '" != "" and "',
             EnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE', default_value=''),

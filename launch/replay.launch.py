@@ -15,20 +15,27 @@
 """Play a rosbag into the inference node: the bag starts once the node is active."""
 
 from pathlib import Path
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import EmitEvent
 from launch.actions import ExecuteProcess
 from launch.actions import IncludeLaunchDescription
+from launch.actions import OpaqueFunction
 from launch.actions import RegisterEventHandler
+from launch.actions import TimerAction
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.event_handlers import OnStateTransition
+from launch_ros.ros_adapters import get_ros_node
+from lifecycle_msgs.srv import GetState
 
+LOOK_S = 0.1
+ASK_AGAIN = 20
 PASSED_ON = ('name', 'namespace', 'params_file', 'image_topic', 'log_level', 'fastdds_profile')
 
 
@@ -67,7 +74,44 @@ def generate_launch_description() -> LaunchDescription:
         cmd=['ros2', 'bag', 'play', LaunchConfiguration('bag'), '--clock', '250',
              '--rate', LaunchConfiguration('rate')],
         output='screen')
-    start = RegisterEventHandler(OnStateTransition(goal_state='active', entities=[player]))
+    # Whichever ends first, the bag or the node, takes the rest along.
     stop = RegisterEventHandler(OnProcessExit(
-        target_action=player, on_exit=[EmitEvent(event=Shutdown(reason='the bag has ended'))]))
-    return LaunchDescription([*arguments, node, start, stop])
+        on_exit=[EmitEvent(event=Shutdown(reason='the bag or the node has ended'))],
+        handle_once=True))
+    return LaunchDescription([
+        *arguments, stop, node, OpaqueFunction(function=WhenActive([player]))])
+
+
+class WhenActive:
+    """
+    Asks the node for its state until it is active, and starts something then.
+
+    The event of the transition is no substitute: a small model is active before launch has
+    discovered the node, and the bag would never start.
+
+    :param actions: what to start.
+    """
+
+    def __init__(self, actions: list) -> None:
+        """Ask nothing yet."""
+        self._actions = actions
+        self._client: Any = None
+        self._answer: Any = None
+        self._looks = 0
+
+    def __call__(self, context: LaunchContext) -> list:
+        """Look for the answer; return the actions, or a timer that looks again."""
+        if self._client is None:
+            names = (LaunchConfiguration(name).perform(context) for name in ('namespace', 'name'))
+            name = ''.join(f'/{part}' for part in (name.strip('/') for name in names) if part)
+            self._client = get_ros_node(context).create_client(GetState, f'{name}/get_state')
+        if self._answer is not None and self._answer.done():
+            if self._answer.result().current_state.label == 'active':
+                return self._actions
+            self._answer = None
+        self._looks += 1
+        # An answer can be lost while both sides still discover each other: ask again.
+        if (self._answer is None or self._looks % ASK_AGAIN == 0) and (
+                self._client.service_is_ready()):
+            self._answer = self._client.call_async(GetState.Request())
+        return [TimerAction(period=LOOK_S, actions=[OpaqueFunction(function=self)])]

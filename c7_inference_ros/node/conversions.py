@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import array
-from typing import Any
+import re
 
 from builtin_interfaces.msg import Time
 from c7_inference_ros.errors import MalformedImageError
@@ -44,6 +44,8 @@ from vision_msgs.msg import VisionClass
 from vision_msgs.msg import VisionInfo
 
 NANOSECONDS = 1_000_000_000
+#: Encodings that name a type and no colours, such as depth in 16UC1 and 32FC1.
+_NO_COLORS = re.compile(r'(8|16|32|64)[USF]C\d*')
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -70,6 +72,11 @@ def to_source_image(message: Image | CompressedImage) -> SourceImage:
 
 
 def _through_cv_bridge(message: Image) -> SourceImage:
+    if _NO_COLORS.fullmatch(message.encoding):
+        # Some versions of cv_bridge would cut the values to 8 bits and call the result a picture.
+        raise UnsupportedEncodingError(
+            f'encoding {message.encoding!r} holds numbers, not colours; a detector needs a '
+            f'picture: publish bgr8, rgb8, mono8, bgra8 or rgba8')
     try:
         from cv_bridge import CvBridge
         from cv_bridge import CvBridgeError
@@ -150,16 +157,6 @@ def to_vision_info(method: str, labels_parameter: str, version: int, stamp: Time
     """
     return VisionInfo(header=Header(stamp=stamp), method=method,
                       database_location=labels_parameter, database_version=version)
-
-
-def to_bgr(image: SourceImage) -> npt.NDArray[np.uint8]:
-    """Return a contiguous bgr8 copy of an image, for drawing."""
-    import cv2
-    codes = {'rgb8': cv2.COLOR_RGB2BGR, 'mono8': cv2.COLOR_GRAY2BGR,
-             'bgra8': cv2.COLOR_BGRA2BGR, 'rgba8': cv2.COLOR_RGBA2BGR}
-    code: Any = codes.get(image.encoding)
-    pixels = np.ascontiguousarray(image.pixels)
-    return pixels.copy() if code is None else cv2.cvtColor(pixels, code)  # type: ignore
 
 
 def to_image_message(header: Header, pixels: npt.NDArray[np.uint8]) -> Image:

@@ -117,7 +117,7 @@ def model_status(name: str, hardware_id: str, *, facts: Mapping[str, object], is
 
     :param facts: what the model is: path, decoder, input.
     :param accounts: totals since the node started, by camera.
-    :param new_drops: frames dropped since the last status, by reason.
+    :param new_drops: frames dropped in the last seconds, by reason.
     :param problem: why the last frame failed; empty when it did not.
     """
     delay = statistics.delay.snapshot()

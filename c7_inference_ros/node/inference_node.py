@@ -329,6 +329,10 @@ def main(args: list[str] | None = None) -> int:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
+        # The interpreter gives its handlers up before it ends: a second signal, as of a Ctrl-C
+        # that both the terminal and launch pass on, would then end the process with that signal.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import Iterable
 
 from c7_inference_ros.errors import ConfigurationError
-from c7_inference_ros.node.conversions import to_bgr
 from c7_inference_ros.node.conversions import to_detection_array
 from c7_inference_ros.node.conversions import to_image_message
 from c7_inference_ros.node.conversions import to_label_info
@@ -31,6 +30,7 @@ from c7_inference_ros.node.qos import result_qos
 from c7_inference_ros.vision.annotate import draw
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
+from c7_inference_ros.vision.images import to_bgr
 from c7_inference_ros.vision.labels import Labels
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile

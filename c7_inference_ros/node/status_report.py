@@ -17,11 +17,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections import defaultdict
+from collections import deque
 from importlib import metadata
 import time
 
 from c7_inference_ros.node import diagnostics
 from c7_inference_ros.node.diagnostics import Finding
+from c7_inference_ros.node.session import PROBLEM_NS
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.pipeline.accounting import AccountSnapshot
 from c7_inference_ros.pipeline.accounting import DropReason
@@ -49,6 +52,8 @@ class StatusReport:
         self._hardware_id = hardware_id
         self._version = _version()
         self._dropped: Counter[tuple[str, DropReason]] = Counter()
+        self._recent: defaultdict[tuple[str, DropReason], deque[tuple[int, int]]] = (
+            defaultdict(deque))
 
     def collect(self, session: Session | None, thermal: ThermalState, state: str,
                 last_error: str) -> list[DiagnosticStatus]:
@@ -107,11 +112,8 @@ class StatusReport:
                accounts: dict[tuple[str, str], AccountSnapshot],
                now_ns: int) -> DiagnosticStatus:
         mine = {camera: account for (camera, model), account in accounts.items() if model == name}
-        new_drops = {}
-        for reason in DropReason:
-            total = sum(account.dropped[reason] for account in mine.values())
-            new_drops[reason] = total - self._dropped[name, reason]
-            self._dropped[name, reason] = total
+        new_drops = {reason: self._recent_drops(name, reason, mine, now_ns)
+                     for reason in DropReason}
         pipeline = session.models.pipelines[name]
         statistics = session.statistics
         problem = session.problem(model=name)
@@ -126,6 +128,18 @@ class StatusReport:
             rate_in_hz=sum(statistics.cameras[camera].rate_in.rate_hz(now_ns) for camera in mine),
             rate_out_hz=sum(statistics.rate_out[camera, name].rate_hz(now_ns) for camera in mine),
             new_drops=new_drops, problem=problem, limits=session.config.diagnostics)
+
+    def _recent_drops(self, name: str, reason: DropReason, accounts: dict[str, AccountSnapshot],
+                      now_ns: int) -> int:
+        """Return the drops of the last seconds: one diagnostics message is easily missed."""
+        total = sum(account.dropped[reason] for account in accounts.values())
+        recent = self._recent[name, reason]
+        if total > self._dropped[name, reason]:
+            recent.append((now_ns, total - self._dropped[name, reason]))
+        self._dropped[name, reason] = total
+        while recent and now_ns - recent[0][0] > PROBLEM_NS:
+            recent.popleft()
+        return sum(count for _, count in recent)
 
     @staticmethod
     def _stale_hint(session: Session, cameras: dict[str, AccountSnapshot]) -> str:

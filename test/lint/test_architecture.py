@@ -49,7 +49,6 @@ ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'std_msgs', 'li
 HEAVY = {'tensorrt': 'runtime', 'tensorrt_rtx': 'runtime', 'pycuda': 'runtime',
          'onnxruntime': 'runtime', 'torch': 'runtime', 'pynvml': 'thermal',
          'cv2': 'vision', 'cv_bridge': 'node', 'yaml': 'runtime', 'onnx': 'runtime'}
-CV2_IN_NODE = {'node/conversions.py'}
 MAX_LINES = 350
 
 
@@ -111,8 +110,7 @@ def test_heavy_modules_are_imported_late_and_in_one_layer(path):
         module = name.split('.')[0]
         if module in HEAVY:
             assert is_late, f'{short(path)} imports {name} at module level'
-            assert layer_of(path) == HEAVY[module] or (
-                module == 'cv2' and short(path) in CV2_IN_NODE), (
+            assert layer_of(path) == HEAVY[module], (
                 f'{short(path)} imports {name}, which belongs to {HEAVY[module]}')
 
 

@@ -21,8 +21,10 @@ from c7_inference_ros.errors import MalformedImageError
 from c7_inference_ros.errors import UnsupportedEncodingError
 from c7_inference_ros.node import conversions
 from c7_inference_ros.node.model_outputs import ModelOutputs
+from c7_inference_ros.vision.annotate import draw
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
+from c7_inference_ros.vision.images import to_bgr
 from c7_inference_ros.vision.labels import Labels
 from client import image_message
 import numpy as np
@@ -47,7 +49,14 @@ def test_a_bayer_pattern_goes_through_cv_bridge():
     assert image.pixels.std() > 0
 
 
-@pytest.mark.parametrize('encoding', ['16UC1', 'yuv422_yuy2', 'rgb16', 'bgr9'])
+@pytest.mark.parametrize('encoding', ['16UC1', '32FC1', '8UC2'])
+def test_numbers_are_no_picture(encoding):
+    message = image_message(np.zeros((48, 64, 2), np.uint16), encoding)
+    with pytest.raises(UnsupportedEncodingError, match=f'{encoding}.*not colours.*publish bgr8'):
+        conversions.to_source_image(message)
+
+
+@pytest.mark.parametrize('encoding', ['yuv422_yuy2', 'rgb16', 'bgr9'])
 def test_other_encodings_are_converted_or_refused_with_what_to_publish(encoding):
     pytest.importorskip('cv_bridge')
     shape = {'rgb16': (48, 64, 3), 'yuv422_yuy2': (48, 64, 2)}.get(encoding, (48, 64))
@@ -97,12 +106,13 @@ def test_boxes_become_centres_and_sizes():
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono8', 'bgra8', 'rgba8'])
 def test_annotating_never_writes_into_the_message(encoding):
     channels = {'mono8': 1, 'bgra8': 4, 'rgba8': 4}.get(encoding, 3)
-    pixels = np.zeros((8, 8, channels), np.uint8).squeeze()
+    pixels = np.zeros((48, 64, channels), np.uint8).squeeze()
     image = SourceImage(pixels, encoding)
-    copy = conversions.to_bgr(image)
-    copy[:] = 255
+    detections = Detections(np.array([[4, 4, 40, 40]], np.float32), np.array([0.5], np.float32),
+                            np.array([0], np.int32))
+    drawn = draw(to_bgr(image), detections, Labels(('person',), 'here'))
+    assert drawn.any() and drawn.shape == (48, 64, 3)
     assert not pixels.any()
-    assert copy.shape == (8, 8, 3)
 
 
 class Publisher:

@@ -15,6 +15,7 @@
 """How a vehicle starts the node: by itself, in a namespace, on simulated time."""
 
 import signal
+import time
 
 from builtin_interfaces.msg import Time
 from client import encode
@@ -25,6 +26,7 @@ from client import to_stamp
 from harness import BOXES
 from harness import dummy_model
 from harness import dummy_parameters
+from node_process import PATIENCE_S
 import pytest
 from rosgraph_msgs.msg import Clock
 
@@ -104,6 +106,18 @@ def test_two_nodes_in_one_graph(ros, tmp_path):
     clients[0].camera('/left/image').deliver(left)
     assert not right.messages
     clients[1].camera('/right/image').deliver(right)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_come_again_and_again_do_not_change_the_exit_code(scripted, number):
+    # In a terminal, Ctrl-C reaches the node from the shell and from launch.
+    process, client = scripted()
+    client.camera().deliver(client.detections())
+    deadline = time.monotonic() + PATIENCE_S
+    while process.exit_code is None and time.monotonic() < deadline:
+        process.send(number)
+        time.sleep(0.002)
+    assert process.exit_code == 0
 
 
 # --- simulated time ---
