@@ -34,7 +34,7 @@ from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 #: Longest wait for loading and warming up all models; a manager gave up long before.
 LOAD_TIMEOUT_S = 300.0
 #: More than predicted by this much is drift; allocators round up and libraries grow a little.
-DRIFT_FACTOR, DRIFT_BYTES = 1.25, 32 << 20
+DRIFT_FACTOR, DRIFT_BYTES = 1.25, 64 << 20
 
 
 class LoadedModels:

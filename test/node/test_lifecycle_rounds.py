@@ -14,19 +14,19 @@
 
 """Many lives of one process: what configure takes, cleanup gives back."""
 
-from statistics import median
-
 from graph import ROOT
 import numpy as np
 import pytest
 
 ROUNDS = 50
-WARM = 5
+#: How many rounds are looked at, at the beginning and at the end.
+SOME = 15
 
 
-# Growth of resident memory, MiB: a model that is not given back takes ten times as much, a
-# buffer of 0.5 MiB a round shows. Allocators keep what moves by some MiB with real models.
-@pytest.mark.parametrize(('runtime', 'growth_mib'), [('onnx_trt_ep', 20), ('dummy', 6)])
+# Growth of resident memory, MiB. ONNX Runtime's own allocations move by 25 MiB from session to
+# session; a model that is not given back takes 40 MiB in each round, so that two show, and so do
+# 0.6 MiB in every round. Without it, 0.15 MiB in every round show.
+@pytest.mark.parametrize(('runtime', 'growth_mib'), [('onnx_trt_ep', 30), ('dummy', 8)])
 def test_rounds_leave_nothing_behind(ros, scripted, runtime, growth_mib):
     if runtime == 'dummy':
         model = 'detector'
@@ -48,8 +48,8 @@ def test_rounds_leave_nothing_behind(ros, scripted, runtime, growth_mib):
     print(f'threads {threads}, descriptors {descriptors}, resident MiB {resident}')
     assert threads[-1] <= threads[0]
     assert descriptors[-1] <= descriptors[0]
-    # The first rounds load libraries and fill caches.
-    assert median(resident[-WARM:]) - median(resident[1:1 + WARM]) <= growth_mib
+    # The first round loads libraries.
+    assert min(resident[-SOME:]) - min(resident[1:1 + SOME]) <= growth_mib
     assert process.stop() == 0
     assert not process.lines('ERROR', 'FATAL')
 
