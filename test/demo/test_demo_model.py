@@ -92,7 +92,7 @@ def test_models_that_people_have(name, decoder, expected, classes, tmp_path):
     setup, config, model = describe(shared(name), tmp_path)
     assert model.decoder == decoder
     assert {key: getattr(model.preprocess, key) for key in expected} == expected
-    assert Path(model.path) == shared(name)
+    assert Path(model.path) == shared(name).resolve()
     assert model.labels == ('' if classes == 'numbers' else str(ROOT / 'config' / 'coco80.txt'))
     assert not config.autostart
     assert any(classes in note for note in setup.notes)
