@@ -24,8 +24,8 @@ SOME = 15
 
 
 # Growth of resident memory, MiB. ONNX Runtime's own allocations move by 25 MiB from session to
-# session; a model that is not given back takes 40 MiB in each round, so that two show, and so do
-# 0.6 MiB in every round. Without it, 0.15 MiB in every round show.
+# session; a model that is not given back takes 40 MiB in each round. The scripted runtime has no
+# such noise: with it, 0.15 MiB lost in each round show.
 @pytest.mark.parametrize(('runtime', 'growth_mib'), [('onnx_trt_ep', 30), ('dummy', 8)])
 def test_rounds_leave_nothing_behind(ros, scripted, runtime, growth_mib):
     if runtime == 'dummy':
