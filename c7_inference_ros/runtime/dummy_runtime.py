@@ -20,7 +20,6 @@ from pathlib import Path
 import time
 from types import MappingProxyType
 from typing import Callable
-from typing import TYPE_CHECKING
 
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
@@ -45,11 +44,10 @@ from c7_inference_ros.runtime.model_file import check_sha256
 from c7_inference_ros.runtime.model_file import open_model_file
 from c7_inference_ros.runtime.model_file import read_bytes
 from c7_inference_ros.runtime.tensor_shapes import resolve_shapes
+from c7_inference_ros.thermal.publisher import snapshot_of
+from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.state import ThermalState
 import numpy as np
-
-if TYPE_CHECKING:
-    from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 _BASIS = 'predicted and measured: what the script says; nothing of the kind is allocated'
 
@@ -165,10 +163,7 @@ class DummyRuntime:
 
     def thermal_state(self) -> ThermalState:
         """Return the latest thermal snapshot; the unavailable one when none was injected."""
-        if self._thermal is None:
-            return ThermalState.unavailable('the runtime was given no thermal publisher',
-                                            time.monotonic_ns())
-        return self._thermal.snapshot()
+        return snapshot_of(self._thermal)
 
     def current_runtime_label(self) -> str:
         """Say that nothing real runs."""

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-import time
 from typing import Any
 from typing import Sequence
-from typing import TYPE_CHECKING
 
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
@@ -47,11 +45,10 @@ from c7_inference_ros.runtime.onnx_model import OnnxModel
 from c7_inference_ros.runtime.onnx_model import read_onnx_model
 from c7_inference_ros.runtime.process_memory import rss_bytes
 from c7_inference_ros.runtime.process_memory import trim
+from c7_inference_ros.thermal.publisher import snapshot_of
+from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.state import ThermalState
 import numpy as np
-
-if TYPE_CHECKING:
-    from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 _ERROR, _FATAL = 3, 4
 _BASIS = ('predicted: weights are the bytes of the model file, io those of its tensors at their '
@@ -164,10 +161,7 @@ class OnnxTrtEpRuntime:
 
     def thermal_state(self) -> ThermalState:
         """Return the latest thermal snapshot; the unavailable one when none was injected."""
-        if self._thermal is None:
-            return ThermalState.unavailable('the runtime was given no thermal publisher',
-                                            time.monotonic_ns())
-        return self._thermal.snapshot()
+        return snapshot_of(self._thermal)
 
     def current_runtime_label(self) -> str:
         """Return for example ``ONNX Runtime 1.23.2 [CPUExecutionProvider]``."""

@@ -271,3 +271,11 @@ class ThermalStatePublisher:
             self._log(problem)
         except Exception:  # a broken log must not end the thread
             pass
+
+
+def snapshot_of(publisher: ThermalStatePublisher | None) -> ThermalState:
+    """Return the snapshot of an injected publisher; the unavailable one when there is none."""
+    if publisher is None:
+        return ThermalState.unavailable('the runtime was given no thermal publisher',
+                                        time.monotonic_ns())
+    return publisher.snapshot()
