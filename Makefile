@@ -43,4 +43,4 @@ clean:
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-numpy2 .venv-py310
+	rm -rf .venv .venv-numpy2 .venv-py310 .venv-rtx14 .venv-torch

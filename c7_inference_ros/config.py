@@ -41,7 +41,8 @@ from c7_inference_ros.parameter_spec import specs_of
 STRUCTURAL, CONFIGURE, DYNAMIC = Mutability.STRUCTURAL, Mutability.CONFIGURE, Mutability.DYNAMIC
 GIB = 1 << 30
 #: Strategies of :func:`c7_inference_ros.runtime.factory.build_inference_runtime`.
-RUNTIMES = ('onnx_trt_ep', 'dummy')
+RUNTIMES = ('tensorrt', 'onnx_trt_ep', 'pytorch_fp16', 'dummy')
+PRECISIONS = ('fp32', 'fp16', 'int8', 'mixed')
 DECODERS = ('auto', 'yolox', 'yolov5', 'yolov8', 'yolov10', 'detr', 'efficient_nms',
             'tf_detection', 'ssd')
 #: One of these stands for "every one" in an array of names.
@@ -96,8 +97,13 @@ class ModelConfig:
     """One detection model."""
 
     path: str = parameter(
-        '', 'Model file (ONNX); a relative path is looked for in the share folder of this package'
-        ' and then in the working directory.', CONFIGURE)
+        '', 'Model file: ONNX; for the runtime tensorrt an engine, or the ONNX model whose engine'
+        ' for this machine is looked for; for pytorch_fp16 a TorchScript or exported program. A'
+        ' relative path is looked for in the share folder of this package and then in the working'
+        ' directory.', CONFIGURE)
+    precision: str = parameter(
+        'fp16', 'Precision of the engine that is looked for when the runtime is tensorrt and path'
+        ' is an ONNX model.', CONFIGURE, choices=PRECISIONS)
     decoder: str = parameter(
         'auto', 'What the output tensors mean; auto decides where names and shapes leave no'
         ' doubt.', CONFIGURE, choices=DECODERS)
@@ -151,6 +157,31 @@ class MemoryConfig:
     free_floor_bytes: int = parameter(
         256 << 20, 'Free memory that must be left on the machine when activating.', CONFIGURE,
         unit='bytes', minimum=0)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Which engines are trusted, and how they are run."""
+
+    directory: str = parameter(
+        '', 'Folder of the engines, and of the engine cache of ONNX Runtime; empty looks for'
+        ' engines beside the model, and keeps no such cache.', CONFIGURE)
+    deployment_list: str = parameter(
+        '', 'File with the SHA-256 of every engine that may be loaded (as sha256sum writes it);'
+        ' empty asks for none.', CONFIGURE)
+    public_key: str = parameter(
+        '', 'Ed25519 public key (PEM) that signed the manifests of the engines; empty asks for no'
+        ' signature.', CONFIGURE)
+    max_accuracy_drop: float = parameter(
+        1.0, 'An engine whose manifest records a larger loss of accuracy than this against'
+        ' float32 is refused.', CONFIGURE, minimum=0.0, maximum=1.0)
+    package: str = parameter(
+        'auto', 'Which TensorRT runs engines; auto takes what the engine was built with.',
+        CONFIGURE, choices=('auto', 'tensorrt', 'tensorrt_rtx'))
+    cuda_graph: bool = parameter(
+        True, 'Replay a captured CUDA graph where the engine allows it.', CONFIGURE)
+    device: int = parameter(
+        0, 'Number of the GPU.', CONFIGURE, minimum=0, maximum=63)
 
 
 @dataclass(frozen=True)
@@ -210,6 +241,7 @@ class NodeConfig:
     drain_timeout: float = parameter(
         2.0, 'Longest wait for the frame in work when deactivating.', DYNAMIC, unit='s',
         minimum=0.0, maximum=60.0)
+    engines: EngineConfig = field(default_factory=EngineConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     diagnostics: DiagnosticsConfig = field(default_factory=DiagnosticsConfig)
     thermal: ThermalConfig = field(default_factory=ThermalConfig)

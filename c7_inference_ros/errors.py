@@ -31,6 +31,7 @@ Every error this package raises on purpose.
         ├── EngineHashMismatchError
         ├── CalibrationCacheError
         ├── InferenceError
+        │   └── DeviceLostError        the GPU context is broken; only a new one helps
         ├── OutOfMemoryError
         └── TelemetryUnavailableError
 
@@ -40,7 +41,9 @@ is available, and what to do next.
 
 from __future__ import annotations
 
+from typing import Any
 from typing import Iterable
+from typing import Sequence
 
 
 class C7Error(Exception):
@@ -102,7 +105,8 @@ class EngineHashMismatchError(InferenceRuntimeError):
     Bytes of an engine are not the bytes that were trusted.
 
     :param message: the refusal, one line.
-    :param stage: which check refused: ``sidecar`` or ``manifest``.
+    :param stage: which check refused: ``sidecar``, ``manifest``, ``deployment`` or
+        ``signature``.
     """
 
     def __init__(self, message: str, stage: str) -> None:
@@ -119,8 +123,23 @@ class InferenceError(InferenceRuntimeError):
     """One inference failed."""
 
 
+class DeviceLostError(InferenceError):
+    """An error after which nothing works on the GPU until the context is made anew."""
+
+
 class OutOfMemoryError(InferenceRuntimeError):
-    """Admitting or running a model would take more memory than the budget allows."""
+    """
+    Admitting or running a model would take more memory than the budget allows.
+
+    :param message: the refusal, one line.
+    :param rows: the account at that moment, with the model that was refused; rows of
+        :meth:`c7_inference_ros.runtime.memory_budget.MemoryBudget.table`.
+    """
+
+    def __init__(self, message: str, rows: Sequence[Any] = ()) -> None:
+        """Keep the account for callers that print it."""
+        self.rows = tuple(rows)
+        super().__init__(message)
 
 
 class TelemetryUnavailableError(InferenceRuntimeError):

@@ -36,18 +36,21 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Raise this when the steps below change what they leave behind.
 RECIPE = 1
-# Folder, lock file, whether ROS 2 is in it. The one on Python 3.10 takes, at the versions of the
-# main lock, the packages that the other small one lists: a Jetson has Python 3.10 and NumPy 1.
+# Folder, lock file, whether ROS 2 is in it. A Jetson has Python 3.10 and NumPy 1.
 ENVIRONMENTS = {
     'main': ('.venv', 'requirements.lock', True),
     'numpy2': ('.venv-numpy2', 'requirements-numpy2.lock', False),
     'py310': ('.venv-py310', 'requirements.lock', False),
+    'rtx14': ('.venv-rtx14', 'requirements.lock', False),
 }
-# The registry has no wheels of these; both are pure Python and build in a second.
-FROM_SOURCE = ('empy', 'flake8-quotes')
+# Environments that take from the main lock only what the other small one lists, and the lock file
+# with what they have besides.
+SUBSETS = {'py310': None, 'rtx14': 'requirements-rtx14.lock'}
+# The registry has no wheels of these; all are pure Python and build in a second.
+FROM_SOURCE = ('empy', 'flake8-quotes', 'tensorrt-rtx-cu12')
 CHECK = {
     True: 'import rclpy, vision_msgs.msg, sensor_msgs.msg, diagnostic_msgs.msg\n'
-          'import colcon_core, cv2, onnxruntime, pytest, rosbags\n'
+          'import colcon_core, cv2, onnxruntime, polygraphy, pytest, rosbags, tensorrt_rtx\n'
           'from rclpy.serialization import serialize_message\n'
           'serialize_message(vision_msgs.msg.Detection2DArray())',
     False: 'import cv2, numpy, onnxruntime, pytest, yaml',
@@ -106,9 +109,12 @@ class Builder:
         self.venv = ROOT / folder
         self.python = self.venv / 'bin' / 'python'
         self.pins = read_pins(ROOT / 'dev' / lock)
-        if name == 'py310':
+        if name in SUBSETS:
             core = {pin_name(p) for p in read_pins(ROOT / 'dev' / ENVIRONMENTS['numpy2'][1])}
+            more = read_pins(ROOT / 'dev' / SUBSETS[name]) if SUBSETS[name] else []
             self.pins = [p for p in self.pins if pin_name(p) in core]
+            self.pins += [p for p in more if pin_name(p) not in core]
+        self.stubs = read_pins(ROOT / 'dev' / 'requirements-stubs.lock') if self.has_ros else []
         self.messages = ROOT / 'dev' / 'vision_msgs'
         self.build = ROOT / '.build' / 'env' / name
         self.log = self.build / 'build.log'
@@ -122,7 +128,7 @@ class Builder:
         # The path of the checkout is one of the parts: console scripts hold it.
         for part in (str(RECIPE), str(ROOT), sys.version, os.path.realpath(sys.executable)):
             digest.update(part.encode() + b'\0')
-        digest.update('\n'.join(self.pins).encode())
+        digest.update('\n'.join(self.pins + self.stubs).encode())
         return digest.hexdigest()
 
     def key(self) -> str:
@@ -221,16 +227,24 @@ class Builder:
         pip = (self.python, '-m', 'pip', 'install', '--require-hashes', '--no-deps', '--no-input',
                '--disable-pip-version-check', '--progress-bar', 'off', '--only-binary', ':all:',
                '--no-compile')  # a third of the time; Python compiles what is imported
-        for pins in (tools, self.pins):
+        for pins, place in ((tools, ()), (self.pins, ()),
+                            (self.stubs, ('--target', self.venv / 'stubs', '--upgrade'))):
             if pins:
                 requirements = self.build / 'requirements.txt'
                 requirements.write_text('\n'.join(pins) + '\n')
                 self.run(*pip, '--no-binary', ','.join(FROM_SOURCE), '--no-build-isolation',
-                         '-r', requirements)
+                         *place, '-r', requirements)
         self.run(self.python, '-m', 'pip', '--disable-pip-version-check', 'check')
+        self.repair_stubs()
         self.stamp('.packages', self.packages_key())
         count = len(list(self.venv.glob('lib/python3*/site-packages/*.dist-info')))
         self.progress.end(f'  {count} packages')
+
+    def repair_stubs(self) -> None:
+        """Mend the lines of TensorRT's generated stubs that are no Python."""
+        for path in (self.venv / 'stubs').glob('tensorrt_bindings/*.pyi'):
+            text = re.sub(r'\bin: list', 'in_: list', path.read_text())
+            path.write_text(text.replace('channel_axis: int)', 'channel_axis: int = 0)'))
 
     def repoint_cmake_files(self) -> None:
         """Replace the include folders of the wheels' build machine in the cmake files by ours."""

@@ -12,11 +12,14 @@ if [ ! -x $tools/bin/uv ]; then
     $tools/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 fi
 
-for name in requirements requirements-numpy2; do
+for name in requirements requirements-numpy2 requirements-rtx14 requirements-stubs; do
+    options=()
+    # Its dependency is TensorRT itself, which no registry has.
+    [ $name != requirements-stubs ] || options+=(--no-deps)
     part=.build/$name.lock.part
     [ ! -f dev/$name.lock ] || cp dev/$name.lock "$part"
     $tools/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
-        --no-emit-index-url --no-emit-find-links "$@" --output-file "$part" dev/$name.in >/dev/null
+        --no-emit-index-url --no-emit-find-links "${options[@]}" "$@" --output-file "$part" dev/$name.in >/dev/null
     {
         echo "# Written by \`make lock\` from $name.in; do not edit. Every package at one version, with the hashes of its files."
         grep -v '^#' "$part"

@@ -30,7 +30,7 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / '.build' / 'test'
 # The folders of tests that import neither ROS nor a message package.
-CORE = ('config', 'runtime', 'thermal', 'vision', 'pipeline')
+CORE = ('config', 'engines', 'runtime', 'thermal', 'vision', 'pipeline')
 # A hung middleware fails its test; no test of this package takes this long.
 TIMEOUT_S = 300
 NOTHING_COLLECTED = 5

@@ -23,11 +23,11 @@ from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.config import ModelConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import ConfigurationError
-from c7_inference_ros.runtime.base import EngineCacheEntry
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import InferenceRuntime
-from c7_inference_ros.runtime.base import TensorSpec
 from c7_inference_ros.vision.decoders.base import Decoder
 from c7_inference_ros.vision.decoders.base import OutputSpec
 from c7_inference_ros.vision.decoders.registry import select_decoder

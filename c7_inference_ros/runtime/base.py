@@ -17,105 +17,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 from typing import Mapping
 from typing import Protocol
 from typing import runtime_checkable
 
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.thermal.state import ThermalState
-import numpy as np
 import numpy.typing as npt
 
 #: Tensors by name, C-contiguous.
 TensorMap = Mapping[str, npt.NDArray[Any]]
-
-
-class PrecisionMode(str, Enum):
-    """Arithmetic an engine is built for; part of its file name."""
-
-    FP32 = 'fp32'
-    FP16 = 'fp16'
-    INT8 = 'int8'
-    MIXED = 'mixed'
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """
-    One input or output tensor of a model.
-
-    :param name: tensor name in the model.
-    :param dtype: NumPy dtype of an element.
-    :param shape: dimensions; -1 where the model leaves one open.
-    :param max_shape: largest shape that will be used, open dimensions resolved where known.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    max_shape: tuple[int, ...] = ()
-
-    @property
-    def max_bytes(self) -> int | None:
-        """Bytes of the tensor at its largest shape; None while a dimension is open."""
-        shape = self.max_shape or self.shape
-        if any(size < 0 for size in shape):
-            return None
-        return int(np.prod(shape, dtype=np.int64)) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class OptimizationProfile:
-    """
-    Range of shapes an engine is built for.
-
-    :param name: what the profile is called in reports.
-    :param shapes: (minimum, optimum, maximum) shape by input name.
-    """
-
-    name: str
-    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
-
-
-@dataclass(frozen=True)
-class BuildConfig:
-    """
-    What an engine is built for.
-
-    :param precision: arithmetic of the engine.
-    :param profiles: shape ranges of dynamic inputs.
-    :param workspace_bytes: cap of scratch memory a layer may use.
-    :param output_dir: folder of the engine; beside the model when None.
-    :param extras: settings of one runtime, by name.
-    """
-
-    precision: PrecisionMode = PrecisionMode.FP16
-    profiles: tuple[OptimizationProfile, ...] = ()
-    workspace_bytes: int = 1 << 30
-    output_dir: Path | None = None
-    extras: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EngineCacheEntry:
-    """
-    One model file that a runtime can load.
-
-    :param path: the file.
-    :param sha256: 64 lowercase hex characters of the bytes that were trusted; empty when nobody
-        recorded them (a plain ONNX model).
-    :param host: (SM, L4T or x86, TensorRT version, precision) of an engine; empty for ONNX.
-    :param extras: settings of one model for its runtime, by name. ``input_shapes``
-        (name -> tuple) resolves open input dimensions.
-    """
-
-    path: Path
-    sha256: str = ''
-    host: tuple[str, ...] = ()
-    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -178,16 +93,20 @@ class EngineHandle:
     :param inputs: input tensors, in the model's order.
     :param outputs: output tensors, in the model's order.
     :param metadata: free text that the model file carries, by key.
+    :param processing: pre- and post-processing that travelled with an engine; see
+        :class:`c7_inference_ros.engines.types.BuildConfig`. Empty for other models.
     """
 
     def __init__(self, name: str, inputs: tuple[TensorSpec, ...],
                  outputs: tuple[TensorSpec, ...],
-                 metadata: Mapping[str, str]) -> None:
+                 metadata: Mapping[str, str],
+                 processing: Mapping[str, Any] | None = None) -> None:
         """Describe the model; memory use is filled in by the runtime."""
         self.name = name
         self.inputs = inputs
         self.outputs = outputs
         self.metadata = metadata
+        self.processing: Mapping[str, Any] = processing or {}
         self.memory = MemoryUse()
         self.is_released = False
 

@@ -21,7 +21,7 @@ from typing import Any
 from typing import Mapping
 from typing import Sequence
 
-from c7_inference_ros.runtime.base import TensorSpec
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 import numpy as np
 import numpy.typing as npt
 

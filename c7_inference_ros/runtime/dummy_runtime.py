@@ -21,12 +21,15 @@ import time
 from types import MappingProxyType
 from typing import Callable
 
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime.base import BuildConfig
-from c7_inference_ros.runtime.base import EngineCacheEntry
+from c7_inference_ros.model_files.reading import check_sha256
+from c7_inference_ros.model_files.reading import open_model_file
+from c7_inference_ros.model_files.reading import read_bytes
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.base import MemoryUse
@@ -40,9 +43,6 @@ from c7_inference_ros.runtime.dummy_script import parse_script
 from c7_inference_ros.runtime.feed import check_feed
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.memory_budget import Reservation
-from c7_inference_ros.runtime.model_file import check_sha256
-from c7_inference_ros.runtime.model_file import open_model_file
-from c7_inference_ros.runtime.model_file import read_bytes
 from c7_inference_ros.runtime.tensor_shapes import resolve_shapes
 from c7_inference_ros.thermal.publisher import snapshot_of
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher

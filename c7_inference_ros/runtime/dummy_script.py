@@ -30,8 +30,8 @@ from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.errors import EngineDeserializeError
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.parameter_spec import nearest
-from c7_inference_ros.runtime.base import TensorSpec
 from c7_inference_ros.runtime.dummy_answers import Answers
 from c7_inference_ros.runtime.dummy_answers import encoding_of
 import numpy as np

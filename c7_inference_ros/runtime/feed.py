@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import Any
 
 from c7_inference_ros.errors import InferenceError
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import TensorMap
-from c7_inference_ros.runtime.base import TensorSpec
 import numpy as np
 
 

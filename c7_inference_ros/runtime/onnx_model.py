@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
-from c7_inference_ros.runtime.base import EngineCacheEntry
-from c7_inference_ros.runtime.base import TensorSpec
-from c7_inference_ros.runtime.model_file import check_sha256
-from c7_inference_ros.runtime.model_file import open_model_file
-from c7_inference_ros.runtime.model_file import read_bytes
-from c7_inference_ros.runtime.onnx_file import check_external_data
-from c7_inference_ros.runtime.onnx_file import MAX_BYTES
-from c7_inference_ros.runtime.onnx_file import scan_onnx
+from c7_inference_ros.model_files.onnx_file import check_external_data
+from c7_inference_ros.model_files.onnx_file import MAX_BYTES
+from c7_inference_ros.model_files.onnx_file import scan_onnx
+from c7_inference_ros.model_files.reading import check_sha256
+from c7_inference_ros.model_files.reading import open_model_file
+from c7_inference_ros.model_files.reading import read_bytes
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime.tensor_shapes import one_image
 from c7_inference_ros.runtime.tensor_shapes import resolve_shapes
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from typing import Sequence
 
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineSchemaMismatchError
@@ -28,8 +30,6 @@ from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.runtime import onnx_providers
-from c7_inference_ros.runtime.base import BuildConfig
-from c7_inference_ros.runtime.base import EngineCacheEntry
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.base import MemoryUse

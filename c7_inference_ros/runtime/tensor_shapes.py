@@ -23,7 +23,7 @@ from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.errors import EngineSchemaMismatchError
-from c7_inference_ros.runtime.base import TensorSpec
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 
 
 def resolve_shapes(path: Path, inputs: Sequence[TensorSpec],

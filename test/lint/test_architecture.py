@@ -32,23 +32,29 @@ LAYERS = {
     'parameter_spec': set(),
     'config': {'errors', 'parameter_spec'},
     'resources': {'errors'},
+    'model_files': {'errors'},
     'thermal': {'errors', 'config'},
-    'engines': {'errors', 'config'},
+    'engines': {'errors', 'config', 'parameter_spec', 'model_files'},
     'vision': {'errors', 'config', 'parameter_spec', 'resources'},
-    'runtime': {'errors', 'config', 'parameter_spec', 'resources', 'thermal', 'engines'},
-    'pipeline': {'errors', 'config', 'parameter_spec', 'resources', 'thermal', 'engines',
-                 'vision', 'runtime'},
-    'node': {'errors', 'config', 'parameter_spec', 'resources', 'thermal', 'engines', 'vision',
-             'runtime', 'pipeline'},
-    'tools': {'errors', 'config', 'parameter_spec', 'resources', 'thermal', 'engines', 'vision',
-              'runtime', 'pipeline', 'node'},
+    'runtime': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
+                'engines'},
+    'pipeline': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
+                 'engines', 'vision', 'runtime'},
+    'node': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
+             'engines', 'vision', 'runtime', 'pipeline'},
+    'tools': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
+              'engines', 'vision', 'runtime', 'pipeline'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'std_msgs', 'lifecycle_msgs',
        'rcl_interfaces', 'builtin_interfaces', 'geometry_msgs', 'cv_bridge'}
-#: Heavy modules, and the only place that may import each (inside a function).
-HEAVY = {'tensorrt': 'runtime', 'tensorrt_rtx': 'runtime', 'pycuda': 'runtime',
-         'onnxruntime': 'runtime', 'torch': 'runtime', 'pynvml': 'thermal',
-         'cv2': 'vision', 'cv_bridge': 'node', 'yaml': 'runtime', 'onnx': 'runtime'}
+#: Heavy modules, and the only places that may import each (inside a function): layers or files.
+HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tensorrt_api.py'},
+         'polygraphy': {'engines/polygraphy_builder.py'}, 'pycuda': {'runtime/cuda.py'},
+         'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch_fp16_runtime.py'},
+         'cryptography': {'engines/signature.py'}, 'pynvml': {'thermal'},
+         'cv2': {'vision', 'tools'}, 'cv_bridge': {'node'}, 'yaml': {'runtime', 'tools'},
+         'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
+         'tqdm': {'tools'}}
 MAX_LINES = 350
 
 
@@ -110,8 +116,8 @@ def test_heavy_modules_are_imported_late_and_in_one_layer(path):
         module = name.split('.')[0]
         if module in HEAVY:
             assert is_late, f'{short(path)} imports {name} at module level'
-            assert layer_of(path) == HEAVY[module], (
-                f'{short(path)} imports {name}, which belongs to {HEAVY[module]}')
+            assert {layer_of(path), short(path)} & HEAVY[module], (
+                f'{short(path)} imports {name}, which belongs to {sorted(HEAVY[module])}')
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=short)

@@ -14,6 +14,7 @@
 
 """The linters of ROS 2 packages, with the settings of setup.cfg."""
 
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -23,8 +24,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ('c7_inference_ros', 'launch', 'test', 'dev')
 #: mypy's strict mode holds for all that does not import ROS, which has no types in its wheels.
-TYPED = ('errors.py', 'parameter_spec.py', 'config.py', 'resources.py', 'thermal', 'vision',
-         'runtime', 'pipeline')
+TYPED = ('errors.py', 'parameter_spec.py', 'config.py', 'resources.py', 'model_files', 'thermal',
+         'engines', 'vision', 'runtime', 'pipeline', 'tools')
 LICENSE = (ROOT / 'dev' / 'license_header.txt').read_text(encoding='utf-8')
 
 
@@ -33,10 +34,11 @@ def python_files():
                    ROOT / 'setup.py'])
 
 
-def run(module, *arguments):
+def run(module, *arguments, env=None):
     pytest.importorskip(module, reason=f'{module} is not installed; run: make env')
     done = subprocess.run([sys.executable, '-m', module, *arguments], cwd=ROOT,
-                          capture_output=True, text=True, check=False)
+                          env={**os.environ, **(env or {})}, capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, f'{done.stdout[-8000:]}\n{done.stderr[-2000:]}'
 
 
@@ -49,7 +51,23 @@ def test_pep257():
 
 
 def test_mypy():
-    run('mypy', *(f'c7_inference_ros/{name}' for name in TYPED))
+    """With the published stubs of TensorRT 10.x, so that the calls of it are checked."""
+    stubs = Path(sys.prefix) / 'stubs'
+    run('mypy', *(f'c7_inference_ros/{name}' for name in TYPED), env={'MYPYPATH': str(stubs)})
+
+
+def test_mypy_knows_tensorrt(tmp_path):
+    """The check above is worth something only while mypy refuses a wrong call of TensorRT."""
+    stubs = Path(sys.prefix) / 'stubs'
+    if not (stubs / 'tensorrt').is_dir():
+        pytest.skip('the stubs of TensorRT are not installed; run: make env')
+    wrong = tmp_path / 'wrong.py'
+    wrong.write_text('import tensorrt\n\n\ndef run(context: tensorrt.IExecutionContext) -> int:\n'
+                     '    return context.execute_async_v3("stream")\n')
+    done = subprocess.run([sys.executable, '-m', 'mypy', '--config-file', 'setup.cfg', str(wrong)],
+                          cwd=ROOT, env={**os.environ, 'MYPYPATH': str(stubs)},
+                          capture_output=True, text=True, check=False)
+    assert 'incompatible type "str"; expected' in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize('path', python_files(), ids=lambda path: str(path.relative_to(ROOT)))

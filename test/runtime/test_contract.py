@@ -18,6 +18,8 @@ import inspect
 import os
 from pathlib import Path
 
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineHashMismatchError
@@ -25,8 +27,6 @@ from c7_inference_ros.errors import EngineSchemaMismatchError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
-from c7_inference_ros.runtime.base import BuildConfig
-from c7_inference_ros.runtime.base import EngineCacheEntry
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.runtime.factory import build_inference_runtime

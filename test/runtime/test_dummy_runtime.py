@@ -16,10 +16,10 @@
 
 from pathlib import Path
 
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime.base import EngineCacheEntry
 from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 import numpy as np

@@ -16,13 +16,13 @@
 
 import random
 
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import C7Error
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineSchemaMismatchError
+from c7_inference_ros.model_files.onnx_file import scan_onnx
 from c7_inference_ros.runtime import model_file
-from c7_inference_ros.runtime.base import EngineCacheEntry
 from c7_inference_ros.runtime.factory import build_inference_runtime
-from c7_inference_ros.runtime.onnx_file import scan_onnx
 from c7_inference_ros.runtime.onnx_model import read_onnx_model
 from hypothesis import example
 from hypothesis import given
@@ -242,7 +242,7 @@ class TestExternalWeights:
             runtime, path)
 
     def test_a_hash_would_not_cover_them(self, tmp_path, runtime):
-        from c7_inference_ros.runtime.base import BuildConfig
+        from c7_inference_ros.engines.types import BuildConfig
         path = self.make(tmp_path / 'models')
         assert runtime.compile_engine(path, BuildConfig()).sha256 == ''
         digest = model_file.check_sha256(path, path.read_bytes(), '')

@@ -14,9 +14,9 @@
 
 """Execution providers: what was wanted, what is there, and never a silent difference."""
 
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.runtime import onnx_providers
-from c7_inference_ros.runtime.base import EngineCacheEntry
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 import pytest

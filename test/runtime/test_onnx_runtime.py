@@ -19,12 +19,12 @@ import subprocess
 import sys
 import time
 
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import EngineCacheEntry
+from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.runtime import model_file
-from c7_inference_ros.runtime.base import BuildConfig
-from c7_inference_ros.runtime.base import EngineCacheEntry
-from c7_inference_ros.runtime.base import OptimizationProfile
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
@@ -41,7 +41,7 @@ AFFINITY_PROGRAM = """
 import os
 from pathlib import Path
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from c7_inference_ros.runtime.base import EngineCacheEntry
+from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 runtime = build_inference_runtime('onnx_trt_ep', budget=MemoryBudget(1 << 30, 1 << 30))

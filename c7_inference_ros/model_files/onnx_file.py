@@ -27,15 +27,15 @@ from typing import Sequence
 
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineSchemaMismatchError
-from c7_inference_ros.runtime.base import TensorSpec
-from c7_inference_ros.runtime.file_kind import known_kind
-from c7_inference_ros.runtime.protobuf_scan import BYTES
-from c7_inference_ros.runtime.protobuf_scan import fields
-from c7_inference_ros.runtime.protobuf_scan import packed
-from c7_inference_ros.runtime.protobuf_scan import signed
-from c7_inference_ros.runtime.protobuf_scan import Value
-from c7_inference_ros.runtime.protobuf_scan import VARINT
-from c7_inference_ros.runtime.protobuf_scan import WireError
+from c7_inference_ros.model_files.file_kind import known_kind
+from c7_inference_ros.model_files.protobuf_scan import BYTES
+from c7_inference_ros.model_files.protobuf_scan import fields
+from c7_inference_ros.model_files.protobuf_scan import packed
+from c7_inference_ros.model_files.protobuf_scan import signed
+from c7_inference_ros.model_files.protobuf_scan import Value
+from c7_inference_ros.model_files.protobuf_scan import VARINT
+from c7_inference_ros.model_files.protobuf_scan import WireError
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 import numpy as np
 
 #: Largest protobuf message; heavier models keep their weights in external files.
