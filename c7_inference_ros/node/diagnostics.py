@@ -30,6 +30,7 @@ from c7_inference_ros.pipeline.accounting import AccountSnapshot
 from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.statistics import STAGES
 from c7_inference_ros.pipeline.statistics import StageStatistics
+from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.thermal.state import ThermalState
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
@@ -162,6 +163,20 @@ def memory_status(name: str, hardware_id: str, values: Mapping[str, object],
                   findings: Iterable[Finding]) -> DiagnosticStatus:
     """Put what was predicted beside what was measured."""
     return make_status(name, hardware_id, findings, values, 'within the budget')
+
+
+def account_values(rows: Iterable[BudgetRow]) -> dict[str, object]:
+    """Return a memory account, one entry a model and place: ``account.<model>.<place>``."""
+    values: dict[str, object] = {}
+    for row in rows:
+        parts = [f'predicted {row.predicted_bytes}']
+        if row.measured_bytes is not None:
+            parts.append(f'measured {row.measured_bytes}')
+        if row.limit_bytes is not None:
+            parts.append(f'budget {row.limit_bytes}')
+        made_of = f' ({row.items})' if row.items else ''
+        values[f'account.{row.name}.{row.place}'] = f'{", ".join(parts)} bytes{made_of}'
+    return values
 
 
 def temperature_status(name: str, hardware_id: str, state: ThermalState,

@@ -31,6 +31,7 @@ from c7_inference_ros.node.diagnostics_publisher import DiagnosticsPublisher
 from c7_inference_ros.node.parameters import NodeParameters
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.node.status_report import StatusReport
+from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.memory_budget import format_table
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.source import select_source
@@ -65,12 +66,16 @@ def guarded(transition: Transition) -> Transition:
         name = transition.__name__.removeprefix('on_')
         try:
             node.last_error = ''
+            node.refused_memory = ()
             return transition(node, state)
         except C7Error as error:
             lines = getattr(error, 'problems', None) or (str(error),)
             for line in lines:
                 node.get_logger().error(f'cannot {name}: {line}')
             node.last_error = f'cannot {name}: ' + '; '.join(lines)
+            node.refused_memory = getattr(error, 'rows', ())
+            for line in format_table(node.refused_memory) if node.refused_memory else ():
+                node.get_logger().error(f'memory: {line}')
             return FAILURE
         except Exception as error:
             node.last_error = f'{name} met a bug: {type(error).__name__}: {error}'
@@ -89,6 +94,8 @@ class InferenceNode(LifecycleNode):
         self._session: Session | None = None
         self._accounts = None
         self._is_stuck = False
+        self._must_fail = False
+        self.refused_memory: tuple[BudgetRow, ...] = ()
         self._declared = NodeParameters(
             self, lambda: self._session is None, self._check_change, self._apply_change)
         self._guard_transitions()
@@ -167,9 +174,10 @@ class InferenceNode(LifecycleNode):
         """
         Stop intake, let the frame in work finish, silence the publishers.
 
-        SUCCESS leads to inactive, ERROR (an inference that hangs) to the error transition.
+        SUCCESS leads to inactive, ERROR (an inference that hangs, a device that is lost) to the
+        error transition.
         """
-        if self._is_stuck:
+        if self._must_fail:
             return ERROR
         if not self._configured().stop():
             self.get_logger().warning(
@@ -190,7 +198,7 @@ class InferenceNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """
-        Give everything back after a bug or a hanging inference.
+        Give everything back after a bug, a hanging inference or the loss of the device.
 
         SUCCESS leads to unconfigured, from where the node can be configured again; FAILURE to
         finalized.
@@ -236,6 +244,7 @@ class InferenceNode(LifecycleNode):
         """Give back what configure made; idempotent, the one path for every way down."""
         session, self._session = self._session, None
         is_stuck, self._is_stuck = self._is_stuck, False
+        self._must_fail = False
         if session is not None and not session.release(is_stuck):
             self.get_logger().error(
                 'the inference thread hangs and was abandoned; its memory comes back only when '
@@ -261,7 +270,7 @@ class InferenceNode(LifecycleNode):
     def _collect(self) -> list:
         self._thermal.check_stale()
         return self._report.collect(self._session, self._thermal.snapshot(), self.state_label,
-                                    self.last_error)
+                                    self.last_error, self.refused_memory)
 
     def _check_change(self, config: NodeConfig) -> None:
         if self._session is not None:
@@ -272,14 +281,24 @@ class InferenceNode(LifecycleNode):
             self._session.apply(config)
 
     def _watch(self) -> None:
-        if self._session is not None:
-            self._session.watchdog.check()
+        session = self._session
+        if session is None:
+            return
+        session.watchdog.check()
+        if session.device_lost and not self._must_fail:
+            self._fail(f'the device is lost, the models were given up: {session.device_lost}; '
+                       f'configure again')
 
     def _on_expired(self, elapsed_s: float) -> None:
         """Leave the active state through the error transition; an inference hangs."""
         self._is_stuck = True
         reason = (f'an inference has not returned for {elapsed_s:.1f} s, inference_timeout is '
                   f'{self._configured().config.inference_timeout:g} s; the models were given up')
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        """Leave the active state through the error transition."""
+        self._must_fail = True
         self.get_logger().error(reason)
         if self.state_label == 'active':
             self.trigger_deactivate()

@@ -21,6 +21,7 @@ from typing import Callable
 
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.node.camera_subscription import CameraSubscription
 from c7_inference_ros.node.conversions import to_source_image
 from c7_inference_ros.node.model_outputs import ModelOutputs
@@ -70,6 +71,8 @@ class Session:
                         for name, camera in config.cameras.items()}
         self.activated_ns = 0
         self.is_active = False
+        #: Why nothing works on the device any more; empty while it does. Set by the worker.
+        self.device_lost = ''
         self._problems: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._logged: dict[tuple[str, str | None, str], int] = {}
         scheduler = FrameScheduler(config.camera_names)
@@ -195,6 +198,8 @@ class Session:
                   error: BaseException) -> None:
         text = ' '.join(f'{type(error).__name__}: {error}'.split())
         self._problems[camera, model] = (time.monotonic_ns(), text)
+        if isinstance(error, DeviceLostError):
+            self.device_lost = text
         where = f'camera {camera}' + (f', model {model}' if model else '')
         self.log((camera, model, reason.value), f'{where}: frame dropped ({reason.value}): {text}')
 

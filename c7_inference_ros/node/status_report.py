@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections import deque
 from importlib import metadata
 import time
+from typing import Sequence
 
 from c7_inference_ros.node import diagnostics
 from c7_inference_ros.node.diagnostics import Finding
@@ -28,6 +29,7 @@ from c7_inference_ros.node.session import PROBLEM_NS
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.pipeline.accounting import AccountSnapshot
 from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.process_memory import available_bytes
 from c7_inference_ros.runtime.process_memory import rss_bytes
 from c7_inference_ros.thermal.state import ThermalState
@@ -56,7 +58,8 @@ class StatusReport:
             defaultdict(deque))
 
     def collect(self, session: Session | None, thermal: ThermalState, state: str,
-                last_error: str) -> list[DiagnosticStatus]:
+                last_error: str, refused_memory: Sequence[BudgetRow] = ()
+                ) -> list[DiagnosticStatus]:
         """
         Return all statuses of this moment.
 
@@ -64,6 +67,7 @@ class StatusReport:
         :param thermal: the latest thermal snapshot.
         :param state: label of the lifecycle state.
         :param last_error: why the last transition failed, or empty.
+        :param refused_memory: the account of a model that did not fit, when that was why.
         """
         runtime, warnings = '', []
         if session is not None:
@@ -79,7 +83,7 @@ class StatusReport:
                          for name in session.cameras]
             statuses += [self._model(session, name, accounts, now_ns)
                          for name in session.models.pipelines]
-        statuses.append(self._memory(session))
+        statuses.append(self._memory(session, refused_memory))
         statuses.append(diagnostics.temperature_status(
             self._named('temperature'), self._hardware_id, thermal, time.monotonic_ns()))
         return statuses
@@ -154,12 +158,17 @@ class StatusReport:
                            'use_sim_time and play it with --clock, or set max_image_age to 0')
         return hint + '; the model is too slow for this rate, or the clocks differ'
 
-    def _memory(self, session: Session | None) -> DiagnosticStatus:
+    def _memory(self, session: Session | None,
+                refused: Sequence[BudgetRow]) -> DiagnosticStatus:
         values: dict[str, object] = {}
         findings: list[Finding] = []
+        if refused:
+            findings.append((diagnostics.ERROR, 'a model was refused, see the account'))
+            values = diagnostics.account_values(refused)
         if session is not None:
             memory = session.config.memory
-            values = {**session.models.memory_values(),
+            values = {**values, **session.models.memory_values(),
+                      **diagnostics.account_values(session.models.budget.table()),
                       'device_budget_bytes': memory.device_budget_bytes,
                       'host_budget_bytes': memory.host_budget_bytes,
                       'free_floor_bytes': memory.free_floor_bytes}

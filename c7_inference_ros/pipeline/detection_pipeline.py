@@ -25,6 +25,7 @@ from typing import Callable
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import InferenceError
+from c7_inference_ros.pipeline.engine_processing import with_processing
 from c7_inference_ros.pipeline.model_contract import load_handle
 from c7_inference_ros.pipeline.model_contract import ModelContract
 from c7_inference_ros.pipeline.model_contract import resolve_contract
@@ -95,6 +96,7 @@ class DetectionPipeline:
         """
         handle = load_handle(runtime, config, path)
         try:
+            config = with_processing(config, handle.processing)
             contract = resolve_contract(handle, config, labels_path)
             return cls(runtime, handle, contract, config)
         except BaseException:

@@ -26,6 +26,7 @@ from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.pipeline.engine_processing import metadata_with_labels
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.vision.decoders.base import Decoder
@@ -108,7 +109,8 @@ def resolve_contract(handle: EngineHandle, config: ModelConfig,
         except ConfigurationError as error:
             problems += error.problems
     try:
-        labels = load_labels(str(labels_path) if labels_path else config.labels, handle.metadata,
+        metadata = metadata_with_labels(handle.metadata, handle.processing)
+        labels = load_labels(str(labels_path) if labels_path else config.labels, metadata,
                              decoder.num_classes if decoder else None, f'{prefix}.labels')
         settings = detection_settings(config, labels, prefix)
     except ConfigurationError as error:

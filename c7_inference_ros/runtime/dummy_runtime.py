@@ -23,6 +23,7 @@ from typing import Callable
 
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import EngineCacheEntry
+from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
@@ -83,6 +84,7 @@ class DummyRuntime:
         self._budget = budget
         self._thermal = thermal
         self._sleep = sleep
+        self._is_lost = False
         self._handles: set[EngineHandle] = set()
 
     @property
@@ -139,6 +141,8 @@ class DummyRuntime:
             state = 'was released' if handle.is_released else 'was not loaded by this runtime'
             raise InferenceError(f'{handle.name} {state}; load it before running it')
         check_feed(handle, inputs)
+        if self._is_lost:
+            raise _lost(handle)
         handle.calls += 1
         script, call = handle.script, handle.calls
         self._wait(script, call)
@@ -180,10 +184,18 @@ class DummyRuntime:
         if fault.kind is FaultKind.HANG:
             self._sleep(fault.for_s)
             return
+        if fault.kind is FaultKind.DEVICE_LOST:
+            self._is_lost = True  # as on a GPU: nothing works until the runtime is made anew
+            raise _lost(handle)
         text = f'{handle.name}: scripted {fault.kind.value} fault in call {handle.calls}'
         if fault.kind is FaultKind.OUT_OF_MEMORY:
             raise OutOfMemoryError(f'{text}; take it out of faults to go on')
         raise InferenceError(f'{text}; take it out of faults to go on')
+
+
+def _lost(handle: DummyHandle) -> DeviceLostError:
+    return DeviceLostError(f'{handle.name}: the scripted device was lost in call {handle.calls}; '
+                           f'take it out of faults to go on')
 
 
 def _read(path: Path) -> bytes:

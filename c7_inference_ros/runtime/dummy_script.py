@@ -49,6 +49,7 @@ class FaultKind(str, Enum):
     OUT_OF_MEMORY = 'oom'
     HANG = 'hang'
     NAN = 'nan'
+    DEVICE_LOST = 'device_lost'
 
 
 @dataclass(frozen=True)
