@@ -75,7 +75,7 @@ def guarded(transition: Transition) -> Transition:
             node.last_error = f'cannot {name}: ' + '; '.join(lines)
             node.refused_memory = getattr(error, 'rows', ())
             for line in format_table(node.refused_memory) if node.refused_memory else ():
-                node.get_logger().error(f'memory: {line}')
+                node.get_logger().info(f'memory: {line}')
             return FAILURE
         except Exception as error:
             node.last_error = f'{name} met a bug: {type(error).__name__}: {error}'
