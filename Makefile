@@ -8,7 +8,8 @@ MAKEFLAGS += --no-print-directory
 help:
 	@echo 'make demo               play a street clip into the node and write demo_output/'
 	@echo 'make demo MODEL=path    the same with another ONNX model'
-	@echo 'make test               all tests; the core also with NumPy 2 and on Python 3.10'
+	@echo 'make test               all tests; the core also with NumPy 2, on Python 3.10 and with an older TensorRT-RTX'
+	@echo 'make test TORCH=1       the same, and the runtimes with PyTorch (0.2 to 3 GB more to fetch)'
 	@echo 'make test ARGS="..."    the same with arguments for pytest, e.g. ARGS="-k letterbox"'
 	@echo 'make lint               style and types only'
 	@echo 'make docs               write the generated pages of docs/ anew'
@@ -26,7 +27,7 @@ demo: env
 	@dev/run python dev/demo.py $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 test: env
-	@dev/run python dev/run_tests.py $(ARGS)
+	@TORCH=$(TORCH) dev/run python dev/run_tests.py $(ARGS)
 
 lint: env
 	@dev/run python -m pytest -q test/lint

@@ -42,10 +42,14 @@ ENVIRONMENTS = {
     'numpy2': ('.venv-numpy2', 'requirements-numpy2.lock', False),
     'py310': ('.venv-py310', 'requirements.lock', False),
     'rtx14': ('.venv-rtx14', 'requirements.lock', False),
+    'torch': ('.venv-torch', 'requirements.lock', False),
 }
 # Environments that take from the main lock only what the other small one lists, and the lock file
 # with what they have besides.
-SUBSETS = {'py310': None, 'rtx14': 'requirements-rtx14.lock'}
+SUBSETS = {'py310': None, 'rtx14': 'requirements-rtx14.lock', 'torch': None}
+# Environments with packages of a fixed version but without hashes: the builds of PyTorch for a CPU
+# and for CUDA have one version and different files, and which one comes is the index's choice.
+UNHASHED = {'torch': 'requirements-torch.txt'}
 # The registry has no wheels of these; all are pure Python and build in a second.
 FROM_SOURCE = ('empy', 'flake8-quotes', 'tensorrt-rtx-cu12')
 CHECK = {
@@ -55,6 +59,7 @@ CHECK = {
           'serialize_message(vision_msgs.msg.Detection2DArray())',
     False: 'import cv2, numpy, onnxruntime, pytest, yaml',
 }
+CHECK_BESIDES = {'rtx14': 'import tensorrt_rtx', 'torch': 'import torch'}
 
 
 class StepFailedError(Exception):
@@ -95,6 +100,12 @@ def read_pins(lock: pathlib.Path) -> 'list[str]':
     return [block for block in blocks if not block.startswith('#')]
 
 
+def read_versions(path: pathlib.Path) -> 'list[str]':
+    """Return the requirements of a file that pins versions only."""
+    lines = (line.partition('#')[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
+
+
 def pin_name(pin: str) -> str:
     """Return the name of the package that a requirement pins."""
     return pin.partition('==')[0]
@@ -114,6 +125,7 @@ class Builder:
             more = read_pins(ROOT / 'dev' / SUBSETS[name]) if SUBSETS[name] else []
             self.pins = [p for p in self.pins if pin_name(p) in core]
             self.pins += [p for p in more if pin_name(p) not in core]
+        self.unhashed = (read_versions(ROOT / 'dev' / UNHASHED[name]) if name in UNHASHED else [])
         self.stubs = read_pins(ROOT / 'dev' / 'requirements-stubs.lock') if self.has_ros else []
         self.messages = ROOT / 'dev' / 'vision_msgs'
         self.build = ROOT / '.build' / 'env' / name
@@ -128,7 +140,7 @@ class Builder:
         # The path of the checkout is one of the parts: console scripts hold it.
         for part in (str(RECIPE), str(ROOT), sys.version, os.path.realpath(sys.executable)):
             digest.update(part.encode() + b'\0')
-        digest.update('\n'.join(self.pins + self.stubs).encode())
+        digest.update('\n'.join(self.pins + self.stubs + self.unhashed).encode())
         return digest.hexdigest()
 
     def key(self) -> str:
@@ -234,6 +246,11 @@ class Builder:
                 requirements.write_text('\n'.join(pins) + '\n')
                 self.run(*pip, '--no-binary', ','.join(FROM_SOURCE), '--no-build-isolation',
                          *place, '-r', requirements)
+        if self.unhashed:
+            # With what they depend on, which differs between their builds, too.
+            self.run(self.python, '-m', 'pip', 'install', '--no-input', '--no-compile',
+                     '--disable-pip-version-check', '--progress-bar', 'off', '--only-binary',
+                     ':all:', *self.unhashed)
         self.run(self.python, '-m', 'pip', '--disable-pip-version-check', 'check')
         self.repair_stubs()
         self.stamp('.packages', self.packages_key())
@@ -281,6 +298,8 @@ class Builder:
     def check(self) -> None:
         self.progress.begin('check that it works')
         self.run(self.python, '-c', CHECK[self.has_ros])
+        if self.name in CHECK_BESIDES:
+            self.run(self.python, '-c', CHECK_BESIDES[self.name])
         self.progress.end()
 
     def make(self) -> None:

@@ -4,6 +4,7 @@
 #   dev/build_env.sh main      .venv: ROS 2 Jazzy, ONNX Runtime, build and test tools
 #   dev/build_env.sh numpy2    .venv-numpy2: the core's tests with NumPy 2
 #   dev/build_env.sh rtx14     .venv-rtx14: the engine builder's tests with TensorRT-RTX 1.4, an older API
+#   dev/build_env.sh torch     .venv-torch: the tests that need PyTorch
 #   dev/build_env.sh py310     .venv-py310: the core's tests on Python 3.10; exit 3 where there is no Python 3.10
 #
 # Exit 2: the machine lacks system packages (named, with the command that installs them).

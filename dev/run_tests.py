@@ -16,8 +16,10 @@
 Run all tests of the package and sum them up.
 
 The whole suite runs in the environment that this is called in. The tests of the parts that need
-no ROS then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson. Arguments go to
-pytest; with a file or folder of tests among them, only the first of the runs takes place.
+no ROS then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson; those that build
+engines also with the API of TensorRT 10; and where the variable TORCH is set to anything but 0,
+those that need PyTorch. Arguments go to pytest; with a file or folder of tests among them, only
+the first of the runs takes place.
 """
 
 import os
@@ -31,6 +33,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / '.build' / 'test'
 # The folders of tests that import neither ROS nor a message package.
 CORE = ('config', 'engines', 'runtime', 'thermal', 'vision', 'pipeline')
+NOT_HERE = 'its environment could not be built, see above'
 # A hung middleware fails its test; no test of this package takes this long.
 TIMEOUT_S = 300
 NOTHING_COLLECTED = 5
@@ -80,7 +83,7 @@ def run_suite(title: str, python: str, targets: 'list[str]',
 
 def line(verdict: str, title: str, text: str) -> str:
     """Return one line of the summary."""
-    return f'{verdict:<8} {title:<20} {text}'
+    return f'{verdict:<8} {title:<26} {text}'
 
 
 def main() -> int:
@@ -93,7 +96,15 @@ def main() -> int:
         results.append((True, line('skipped', 'core', 'tests were named: only these ran')))
     elif core:
         results += [run_core('core with NumPy 2', 'numpy2', core, arguments),
-                    run_core('core on Python 3.10', 'py310', core, arguments)]
+                    run_core('core on Python 3.10', 'py310', core, arguments),
+                    run_marked('builder API of TensorRT 10', 'rtx14', 'test/engines', 'builder',
+                               arguments)]
+        if os.environ.get('TORCH', '0') not in ('', '0'):
+            results.append(run_marked('runtimes with PyTorch', 'torch', 'test/runtime', 'torch',
+                                      arguments))
+        else:
+            results.append((True, line('skipped', 'runtimes with PyTorch',
+                                       'not asked for: make test TORCH=1')))
     print('\n' + '\n'.join(text for _, text in results))
     good = all(is_good for is_good, _ in results)
     print('\nall tests passed' if good else '\nTESTS FAILED')
@@ -111,15 +122,34 @@ def run_core(title: str, name: str, targets: 'list[str]',
     """Build one of the small environments when needed and run the core's tests in it."""
     if name == 'py310' and sys.version_info[:2] == (3, 10):
         return True, line('skipped', title, 'the whole suite ran on Python 3.10')
-    status = subprocess.run([ROOT / 'dev' / 'build_env.sh', name], cwd=ROOT,
-                            stdin=subprocess.DEVNULL).returncode
+    status = build(name)
     if status == 3:
         return True, line('skipped', title,
                           'no Python 3.10 on this machine (PYTHON310=path names one)')
     if status != 0:
-        return False, line('FAILED', title, 'its environment could not be built, see above')
-    folder = {'numpy2': '.venv-numpy2', 'py310': '.venv-py310'}[name]
-    return run_suite(title, str(ROOT / folder / 'bin' / 'python'), targets, arguments)
+        return False, line('FAILED', title, NOT_HERE)
+    return run_suite(title, python_of(name), targets, arguments)
+
+
+def run_marked(title: str, name: str, target: str, mark: str,
+               arguments: 'list[str]') -> 'tuple[bool, str]':
+    """Build an environment when needed and run the tests that have a mark in it."""
+    if not (ROOT / target).is_dir():
+        return True, line('skipped', title, f'there is no {target}')
+    if build(name) != 0:
+        return False, line('FAILED', title, NOT_HERE)
+    return run_suite(title, python_of(name), [target], ['-m', mark, *arguments])
+
+
+def build(name: str) -> int:
+    """Build an environment if it is not there; return the exit status."""
+    return subprocess.run([ROOT / 'dev' / 'build_env.sh', name], cwd=ROOT,
+                          stdin=subprocess.DEVNULL).returncode
+
+
+def python_of(name: str) -> str:
+    """Return the interpreter of an environment."""
+    return str(ROOT / f'.venv-{name}' / 'bin' / 'python')
 
 
 if __name__ == '__main__':
