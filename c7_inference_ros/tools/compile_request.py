@@ -1,0 +1,274 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""From the settings of ``compile_engine compile`` to what is built, or to everything wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from typing import Mapping
+
+from c7_inference_ros.config import ModelConfig
+from c7_inference_ros.config import NodeConfig
+from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import OptimizationProfile
+from c7_inference_ros.engines.types import PrecisionMode
+from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.parameter_spec import nearest
+from c7_inference_ros.pipeline.engine_processing import processing_of
+from c7_inference_ros.resources import find_file
+from c7_inference_ros.tools.compile_settings import BY_NAME
+from c7_inference_ros.tools.compile_settings import check_settings
+from c7_inference_ros.tools.compile_settings import read_config_file
+from c7_inference_ros.tools.node_parameters import load_parameter_file
+from c7_inference_ros.vision.labels import load_labels
+from c7_inference_ros.vision.preprocess_spec import resolve_preprocess
+
+MAX_MAP_DROP = 0.03
+_BY_HAND = ('preprocess', 'decoder', 'labels')
+_FOLDERS = ('calibration_images', 'accuracy_images')
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """
+    What a user wants built.
+
+    :param model: the ONNX file.
+    :param build: how.
+    :param model_config: how the node would use the model; None where nobody said.
+    :param labels: file with class names, or None.
+    :param sign_key: private key that signs the manifest, or None.
+    :param calibration_images: folder of images for INT8 ranges, or None.
+    :param calibration_bag: rosbag for INT8 ranges, or None.
+    :param calibration_topic: image topic in that bag.
+    :param accuracy_images: folder of images that accuracy is checked on, or None.
+    :param accuracy_annotations: their ground truth, or None.
+    :param max_map_drop: largest accepted loss of mAP50.
+    """
+
+    model: Path
+    build: BuildConfig
+    model_config: ModelConfig | None = None
+    labels: Path | None = None
+    sign_key: Path | None = None
+    calibration_images: Path | None = None
+    calibration_bag: Path | None = None
+    calibration_topic: str = ''
+    accuracy_images: Path | None = None
+    accuracy_annotations: Path | None = None
+    max_map_drop: float = MAX_MAP_DROP
+
+    @property
+    def has_calibration_data(self) -> bool:
+        """Whether INT8 ranges are to be found here; else the model has to bring them."""
+        return self.calibration_images is not None or self.calibration_bag is not None
+
+
+def make_request(given: Mapping[str, Any]) -> CompileRequest:
+    """
+    Check all settings and make the request.
+
+    :param given: what the command line says, by name; ``model`` may be CONFIG.json.
+    :raises ConfigurationError: with one line for everything that is wrong.
+    """
+    values = dict(given)
+    origins = {name: BY_NAME[name].flag for name in values}
+    origins['model'] = 'MODEL'
+    problems: list[str] = []
+    if str(values.get('model', '')).lower().endswith('.json'):
+        config_file = Path(values.pop('model'))
+        in_file, problems = read_config_file(config_file)
+        origins.update({name: f'{config_file}: {name}' for name in in_file if name not in values})
+        values = {**in_file, **values}
+    final, unusable = check_settings(values, origins)
+    problems += unusable + _contradictions(values, origins)
+    node: NodeConfig | None = None
+    model_config: ModelConfig | None = None
+    if 'params_file' in final:
+        try:
+            node = load_parameter_file(final['params_file'], final.get('node_name', ''))
+            model_config = _model_of(node, final)
+        except ConfigurationError as error:
+            problems += error.problems
+    model = labels = None
+    try:
+        model = _model_path(final, model_config, has_problems=bool(problems))
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        labels = _labels_path(final, model_config)
+    except ConfigurationError as error:
+        problems += error.problems
+    problems += _missing_files(final, origins)
+    default = model_config.precision if model_config else BuildConfig.precision.value
+    if 'precision' in final or 'precision' not in values:
+        problems += _unfit_for_precision(final.get('precision', default), final, origins)
+    if problems:
+        raise ConfigurationError(problems)
+    assert model is not None
+    if model_config is None and any(name in final for name in _BY_HAND):
+        model_config = ModelConfig(
+            name='model', path=str(model), decoder=final.get('decoder', 'auto'),
+            preprocess=final.get('preprocess', PreprocessConfig()))
+    names: tuple[str, ...] = ()
+    if labels is not None:
+        names = load_labels(str(labels), {}, None, 'labels').names
+    build = _build_config(final, node, model_config)
+    if model_config is not None:
+        build = replace(build, processing=processing_of(model_config, names))
+    return CompileRequest(
+        model, build, model_config, labels, final.get('sign'), **{
+            name: final[name] for name in (
+                'calibration_images', 'calibration_bag', 'calibration_topic', 'accuracy_images',
+                'accuracy_annotations', 'max_map_drop') if name in final})
+
+
+def closed_profile(request: CompileRequest, inputs: tuple[TensorSpec, ...]
+                   ) -> tuple[OptimizationProfile, ...]:
+    """
+    Return the profiles of a request; where none was given, that of the node's image size.
+
+    A model may leave the size of its image open and the parameters of the node settle it; an
+    engine for any other size would be of no use to the node.
+
+    :param inputs: of the ONNX model.
+    :raises ConfigurationError: the parameters do not fit the model.
+    """
+    images = [spec for spec in inputs if len(spec.shape) == 4]
+    if request.build.profiles or request.model_config is None or len(images) != 1 or all(
+            side > 0 for side in images[0].shape[1:]):
+        return request.build.profiles
+    image = images[0]
+    prefix = f'models.{request.model_config.name}.preprocess'
+    shape = resolve_preprocess(request.model_config.preprocess, image.shape, image.dtype,
+                               prefix).shape
+    return (OptimizationProfile('default', {image.name: (shape, shape, shape)}),)
+
+
+def _build_config(final: Mapping[str, Any], node: NodeConfig | None,
+                  model: ModelConfig | None) -> BuildConfig:
+    """Join what was given with what the node's parameters say; the rest keeps its default."""
+    values: dict[str, Any] = {}
+    if node is not None and model is not None:
+        values['precision'] = PrecisionMode(model.precision)
+        values['package'] = node.engines.package
+        if node.engines.directory:
+            values['output_dir'] = Path(node.engines.directory).expanduser()
+    renamed = {'workspace': 'workspace_bytes', 'tf32': 'is_tf32_allowed', 'timeout': 'timeout_s',
+               'keep_fp32': 'high_precision_nodes'}
+    for name in ('output_dir', 'profiles', 'optimization_level', 'timing_cache', 'package',
+                 'branch', *renamed):
+        if name in final:
+            values[renamed.get(name, name)] = final[name]
+    if 'precision' in final:
+        values['precision'] = PrecisionMode(final['precision'])
+    return BuildConfig(**values)
+
+
+def _model_of(node: NodeConfig, final: Mapping[str, Any]) -> ModelConfig:
+    name = final.get('model_name', '')
+    if name in node.models:
+        return node.models[name]
+    names = ', '.join(node.models)
+    if name:
+        near = nearest(name, node.models)
+        raise ConfigurationError(f'--model-name is {name!r}, but {final["params_file"]} has '
+                                 f'{f"{near!r}; did you mean that?" if near else names}')
+    if len(node.models) > 1:
+        raise ConfigurationError(f'{final["params_file"]} has {len(node.models)} models '
+                                 f'({names}); say which one is meant with --model-name')
+    return next(iter(node.models.values()))
+
+
+def _model_path(final: Mapping[str, Any], model: ModelConfig | None,
+                has_problems: bool) -> Path | None:
+    if 'model' in final:
+        path: Path = final['model']
+        where = 'MODEL'
+    elif model is not None:
+        where = f'{final["params_file"]}: models.{model.name}.path'
+        path = find_file(model.path, where)
+    elif has_problems:
+        return None  # it may be what is wrong already
+    else:
+        raise ConfigurationError('no model; give MODEL.onnx, a CONFIG.json with "model", or '
+                                 '--params-file')
+    if path.suffix == '.engine':
+        raise ConfigurationError(f'{where} is {path}, an engine, expected the ONNX model that it '
+                                 f'is built from; give that as MODEL.onnx')
+    return path
+
+
+def _labels_path(final: Mapping[str, Any], model: ModelConfig | None) -> Path | None:
+    if 'labels' in final:
+        return Path(final['labels'])
+    if model is None or not model.labels:
+        return None
+    return find_file(model.labels, f'{final["params_file"]}: models.{model.name}.labels')
+
+
+def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:
+    """Say which settings do not go together, or lack another."""
+    problems = []
+    if 'params_file' in values:
+        problems += [f'{origins[name]} and {origins["params_file"]} say the same thing; take one '
+                     f'of them away' for name in _BY_HAND if name in values]
+    for name, needed in (('model_name', 'params_file'), ('node_name', 'params_file'),
+                         ('calibration_bag', 'calibration_topic'),
+                         ('calibration_topic', 'calibration_bag'),
+                         ('accuracy_images', 'accuracy_annotations'),
+                         ('accuracy_annotations', 'accuracy_images'),
+                         ('max_map_drop', 'accuracy_images')):
+        if name in values and needed not in values:
+            problems.append(f'{origins[name]} needs {BY_NAME[needed].flag}; add it')
+    if 'calibration_images' in values and 'calibration_bag' in values:
+        problems.append(f'{origins["calibration_images"]} and {origins["calibration_bag"]} are '
+                        f'two sources; take one of them away')
+    return problems
+
+
+def _unfit_for_precision(precision: str, final: Mapping[str, Any],
+                         origins: Mapping[str, str]) -> list[str]:
+    """Say which settings are for another precision, or missing for this one."""
+    problems = [f'{origins[name]} is for int8, but precision is {precision}; set --precision int8 '
+                f'or take it away'
+                for name in ('calibration_images', 'calibration_bag', 'accuracy_images')
+                if name in final and precision != 'int8']
+    if 'keep_fp32' in final and precision in ('fp32', 'fp16'):
+        problems.append(f'{origins["keep_fp32"]} is for mixed and int8, but precision is '
+                        f'{precision}; set --precision mixed or take it away')
+    elif 'keep_fp32' not in final and precision == 'mixed':
+        problems.append('precision is mixed, which is fp16 with named layers in float32; name '
+                        'them with --keep-fp32, or set --precision fp16')
+    return problems
+
+
+def _missing_files(final: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:
+    """Say which of the files and folders that are read are not there; the model says more."""
+    problems = []
+    for name in ('sign', 'labels', 'calibration_bag', 'accuracy_annotations', *_FOLDERS):
+        path = final.get(name)
+        if path is None:
+            continue
+        if not path.exists():
+            problems.append(f'{origins[name]} is {path}, which does not exist; correct the path')
+        elif name in _FOLDERS and not path.is_dir():
+            problems.append(f'{origins[name]} is {path}, which is a file, expected a folder')
+    return problems
