@@ -47,10 +47,15 @@ class TensorrtMessage:
 
 
 class Captured:
-    """What was said between two moments; made by :meth:`TensorrtLog.capture`."""
+    """
+    What was said between two moments; made by :meth:`TensorrtLog.capture`.
 
-    def __init__(self) -> None:
+    :param thread: only what this thread says, and threads that nobody listens to; None for all.
+    """
+
+    def __init__(self, thread: int | None = None) -> None:
         """Begin with nothing."""
+        self.thread = thread
         self.messages: deque[TensorrtMessage] = deque(maxlen=_KEPT)
 
     def errors(self) -> tuple[str, ...]:
@@ -88,9 +93,13 @@ class TensorrtLog:
         self.recorder: Any = _make_recorder(trt, self._add)
 
     @contextmanager
-    def capture(self) -> Iterator[Captured]:
-        """Collect everything that is said inside a with block, by any thread."""
-        captured = Captured()
+    def capture(self, is_of_this_thread: bool = False) -> Iterator[Captured]:
+        """
+        Collect everything that is said inside a with block, by any thread.
+
+        :param is_of_this_thread: leave out what threads say that have a capture of their own.
+        """
+        captured = Captured(threading.get_ident() if is_of_this_thread else None)
         with self._lock:
             self._captures.append(captured)
         try:
@@ -102,9 +111,12 @@ class TensorrtLog:
 
     def _add(self, severity: int, text: str) -> None:
         message = TensorrtMessage(severity, ' '.join(text.split()))
+        speaker = threading.get_ident()
         with self._lock:
+            is_owned = any(captured.thread == speaker for captured in self._captures)
             for captured in self._captures:
-                captured.messages.append(message)
+                if captured.thread in (None, speaker) or not is_owned:
+                    captured.messages.append(message)
 
 
 def _make_logger(trt: Any, add: Any) -> Any:
