@@ -34,6 +34,7 @@ from typing import Union
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.engines.tensorrt_api import TensorrtApi
 from c7_inference_ros.engines.types import BuildConfig
+from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import RuntimeNotAvailableError
@@ -61,6 +62,7 @@ class BuildRequest:
     :param calibration_cache: verified calibration cache for implicit INT8 (TensorRT 10.x), or
         None; all that ``trtexec`` can use.
     :param on_progress: told how far the build is.
+    :param host: the machine that builds, which kept timings depend on; None where unknown.
     """
 
     onnx: Path
@@ -70,6 +72,7 @@ class BuildRequest:
     calibrator: Any = None
     calibration_cache: Path | None = None
     on_progress: OnProgress | None = None
+    host: HostTuple | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ TYPE_NAMES = {'FLOAT': 'float32', 'HALF': 'float16', 'BF16': 'bfloat16', 'INT8':
               'FP8': 'float8', 'INT4': 'int4', 'FP4': 'float4'}
 _NOT_IN_NUMPY = {'bfloat16', 'float8', 'int4', 'float4'}
 #: What is said in every build and means nothing.
-_NOISE = ('Thread context has not been set', 'strongly typed is enabled by default')
+_NOISE = ('Thread context has not been set', 'strongly typed is enabled by default',
+          'is unsupported in TensorRT-RTX')
 #: What follows from the lack of a GPU or from another error, and explains neither.
 _AFTERMATH = ('catchCudaError', 'While parsing node number', '--- Begin node', '--- End node')
 _MAX_REASON = 700
