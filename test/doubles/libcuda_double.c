@@ -64,6 +64,8 @@ CALL(cuDriverGetVersion, (int *version), (pointer), (version), !version)
 CALL(cuGetErrorName, (int code, const char **text), (int, pointer), (code, text), !text)
 CALL(cuGetErrorString, (int code, const char **text), (int, pointer), (code, text), !text)
 CALL(cuCtxGetCurrent, (pointer *context), (pointer), (context), !context)
+CALL(cuCtxPopCurrent_v2, (pointer *context), (pointer), (context), !context)
+CALL(cuDeviceGet, (int *device, int ordinal), (pointer, int), (device, ordinal), !device)
 CALL(cuCtxSynchronize, (void), (void), (), 0)
 CALL(cuMemGetInfo_v2, (size_t *free, size_t *total), (pointer, pointer), (free, total),
      !free || !total)

@@ -129,6 +129,17 @@ class LibcudaDouble:
         current = self.gpu.current()
         _put(context, current.handle if current is not None else 0)
 
+    def _cuCtxPopCurrent_v2(self, context: int) -> None:
+        self.gpu.enter('cuCtxPopCurrent')
+        if not self.gpu.stack:
+            raise CudaCallError('cuCtxPopCurrent', codes.INVALID_CONTEXT)
+        _put(context, self.gpu.stack.pop().handle)
+
+    def _cuDeviceGet(self, device: int, ordinal: int) -> None:
+        self.gpu.enter('cuDeviceGet')
+        self.gpu.check_ordinal(ordinal, 'cuDeviceGet')
+        _put(device, ordinal, _INT)
+
     def _cuCtxSynchronize(self) -> None:
         self.gpu.finish_all('cuCtxSynchronize')
 
@@ -205,7 +216,8 @@ class LibcudaDouble:
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     'cuInit': (ctypes.c_uint,), 'cuDriverGetVersion': (_POINTER,),
     'cuGetErrorName': (_INT, _POINTER), 'cuGetErrorString': (_INT, _POINTER),
-    'cuCtxGetCurrent': (_POINTER,), 'cuCtxSynchronize': (),
+    'cuCtxGetCurrent': (_POINTER,), 'cuCtxPopCurrent_v2': (_POINTER,),
+    'cuDeviceGet': (_POINTER, _INT), 'cuCtxSynchronize': (),
     'cuMemGetInfo_v2': (_POINTER, _POINTER), 'cuDevicePrimaryCtxReset_v2': (_INT,),
     'cuDevicePrimaryCtxGetState': (_INT, _POINTER, _POINTER),
     'cuStreamSynchronize': (_POINTER,), 'cuStreamIsCapturing': (_POINTER, _POINTER),
