@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 import threading
 from types import TracebackType
 from typing import Callable
@@ -26,31 +26,15 @@ from typing import Sequence
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.runtime import process_memory
 from c7_inference_ros.runtime.base import MemoryItem
+from c7_inference_ros.runtime.memory_table import BudgetRow
+from c7_inference_ros.runtime.memory_table import format_table
+from c7_inference_ros.runtime.memory_table import size_text
+
+__all__ = ['BudgetRow', 'format_table', 'MemoryBudget', 'Reservation', 'size_text']
 
 _LIMITS = {True: 'memory.device_budget_bytes', False: 'memory.host_budget_bytes'}
 _PLACES = {True: 'device', False: 'host'}
 _TOTAL = 'total'
-
-
-@dataclass(frozen=True)
-class BudgetRow:
-    """
-    One line of the account.
-
-    :param name: the model, or ``total``.
-    :param place: ``device`` or ``host``.
-    :param predicted_bytes: known before anything was allocated.
-    :param measured_bytes: what it really took; None where not measured.
-    :param limit_bytes: the budget, in the line of the total.
-    :param items: what the prediction is made of, for people.
-    """
-
-    name: str
-    place: str
-    predicted_bytes: int
-    measured_bytes: int | None = None
-    limit_bytes: int | None = None
-    items: str = ''
 
 
 class Reservation:
@@ -87,6 +71,30 @@ class Reservation:
         :raises RuntimeError: the reservation was released.
         """
         self._budget._commit(self, measured_host_bytes, measured_device_bytes)
+
+    def record(self, is_device: bool, taken_bytes: int) -> bool:
+        """
+        Note what is taken of one place at this moment, unless the budget does not allow it.
+
+        For memory that grows while a model loads or runs. What was granted is always allowed;
+        more is, as long as all models together stay within the budget.
+
+        :returns: False when it is too much; nothing was noted.
+        """
+        return self._budget._record(self, is_device, taken_bytes)
+
+    def resize(self, items: Iterable[MemoryItem], who: str = '') -> None:
+        """
+        Replace what was predicted, once more is known.
+
+        :param who: the model that needs it, for the refusal.
+        :raises OutOfMemoryError: it does not fit; the reservation is as it was.
+        """
+        self._budget._resize(self, tuple(items), who or self.name)
+
+    def hand_over(self, name: str, other: Reservation) -> None:
+        """Move an item to another reservation, where it adds to the item of the same name."""
+        self._budget._hand_over(self, name, other)
 
     def release(self) -> None:
         """Give everything back; idempotent."""
@@ -163,7 +171,7 @@ class MemoryBudget:
     def totals(self) -> dict[str, BudgetRow]:
         """Return the sum over all models by place (``device``, ``host``)."""
         with self._lock:
-            return {_PLACES[place]: self._total(place) for place in (True, False)}
+            return {_PLACES[place]: self._total(self._held, place) for place in (True, False)}
 
     def growth_bytes(self) -> int | None:
         """Return how much the process grew since the budget was made, or None."""
@@ -173,23 +181,21 @@ class MemoryBudget:
     def table(self) -> list[BudgetRow]:
         """Return one row a model and place, then the totals with their limits."""
         with self._lock:
-            rows = [BudgetRow(held.name, _PLACES[place], held.predicted(place),
-                              held.measured(place), None, _itemised(held.items, place))
-                    for held in self._held for place in (True, False)
-                    if held.predicted(place) or held.measured(place) is not None]
-            return rows + [self._total(place) for place in (True, False)]
+            return self._rows(self._held)
 
     def check_measured(self, free_floor_bytes: int, rss_bytes: int | None = None,
-                       free_bytes: int | None = None) -> None:
+                       free_bytes: int | None = None,
+                       device_free_bytes: int | None = None) -> None:
         """
         Refuse when what was really taken is too much; called before frames are let in.
 
         Host memory is what the models were measured to take, or the growth of the whole process
         where that is more.
 
-        :param free_floor_bytes: free memory that must be left on the machine.
+        :param free_floor_bytes: free memory that must be left on the machine and on the device.
         :param rss_bytes: resident memory of the process now; read when None.
         :param free_bytes: free memory of the machine now; read when None.
+        :param device_free_bytes: free memory of the device now; not checked when None.
         :raises OutOfMemoryError: everything that is too much, itemised, in one line.
         """
         rss = self._read_rss() if rss_bytes is None else rss_bytes
@@ -198,28 +204,38 @@ class MemoryBudget:
         with self._lock:
             problems = [problem for place in (True, False)
                         if (problem := self._excess(place, 0 if place else growth))]
-        if free is not None and free < free_floor_bytes:
-            problems.append(
-                f'{size_text(free)} of memory are free on this machine, expected at least '
-                f'{size_text(free_floor_bytes)} (memory.free_floor_bytes); stop other programs, '
-                f'load fewer or smaller models or lower the floor')
+        for place, left in (('this machine', free), ('the device', device_free_bytes)):
+            if left is not None and left < free_floor_bytes:
+                problems.append(
+                    f'{size_text(left)} of memory are free on {place}, expected at least '
+                    f'{size_text(free_floor_bytes)} (memory.free_floor_bytes); stop other '
+                    f'programs, load fewer or smaller models or lower the floor')
         if problems:
-            raise OutOfMemoryError('; '.join(problems))
+            raise OutOfMemoryError('; '.join(problems), self.table())
 
-    def _admit(self, name: str, items: tuple[MemoryItem, ...]) -> None:
+    def _admit(self, name: str, items: tuple[MemoryItem, ...],
+               instead_of: Reservation | None = None) -> None:
+        """Raise when something does not fit beside all others; under the lock."""
         problems = []
         for place in (True, False):
             needed = _sum(items, place)
-            held = sum(other.charged(place) for other in self._held)
+            held = sum(other.charged(place) for other in self._held if other is not instead_of)
             over = held + needed - self._limits[place]
             if needed and over > 0:
                 problems.append(
                     f'{name} needs {size_text(needed)} of {_PLACES[place]} memory '
                     f'({_itemised(items, place)}), {over} bytes more than the budget of '
-                    f'{size_text(self._limits[place])} leaves beside {self._holders(place)}; '
-                    f'raise {_LIMITS[place]} or load fewer or smaller models')
+                    f'{size_text(self._limits[place])} leaves beside '
+                    f'{self._holders(place, instead_of)}; raise {_LIMITS[place]} or load fewer or '
+                    f'smaller models')
         if problems:
-            raise OutOfMemoryError('; '.join(problems))
+            raise OutOfMemoryError('; '.join(problems), self._refusal(name, items, instead_of))
+
+    def _refusal(self, name: str, items: tuple[MemoryItem, ...],
+                 instead_of: Reservation | None) -> list[BudgetRow]:
+        """Return the account as it would have been with a model that is refused."""
+        refused = Reservation(self, f'{name} (refused)', items)
+        return self._rows([held for held in self._held if held is not instead_of] + [refused])
 
     def _excess(self, place: bool, growth: int) -> str:
         """Return what is wrong with the measured total of one place, or an empty string."""
@@ -233,20 +249,27 @@ class MemoryBudget:
                 f'bytes more than the budget of {size_text(limit)}: {self._holders(place)}; '
                 f'raise {_LIMITS[place]} or load fewer or smaller models')
 
-    def _holders(self, place: bool) -> str:
+    def _holders(self, place: bool, instead_of: Reservation | None = None) -> str:
         texts = []
         for held in self._held:
             measured = held.measured(place)
-            if held.charged(place):
+            if held.charged(place) and held is not instead_of:
                 how = 'not measured' if measured is None else f'measured {size_text(measured)}'
                 texts.append(f'{held.name} predicted {size_text(held.predicted(place))} {how}')
         return ', '.join(texts) or 'no other model'
 
-    def _total(self, place: bool) -> BudgetRow:
-        known = [held.measured(place) for held in self._held]
+    def _rows(self, reservations: Sequence[Reservation]) -> list[BudgetRow]:
+        rows = [BudgetRow(held.name, _PLACES[place], held.predicted(place),
+                          held.measured(place), None, _itemised(held.items, place))
+                for held in reservations for place in (True, False)
+                if held.predicted(place) or held.measured(place) is not None]
+        return rows + [self._total(reservations, place) for place in (True, False)]
+
+    def _total(self, reservations: Sequence[Reservation], place: bool) -> BudgetRow:
+        known = [held.measured(place) for held in reservations]
         measured = [value for value in known if value is not None]
         return BudgetRow(_TOTAL, _PLACES[place],
-                         sum(held.predicted(place) for held in self._held),
+                         sum(held.predicted(place) for held in reservations),
                          sum(measured) if measured else None, self._limits[place])
 
     def _commit(self, reservation: Reservation, host: int | None, device: int | None) -> None:
@@ -255,28 +278,37 @@ class MemoryBudget:
                 raise RuntimeError(f'the reservation of {reservation.name} was released already')
             reservation._measured = {True: device, False: host}
 
+    def _record(self, reservation: Reservation, is_device: bool, taken: int) -> bool:
+        with self._lock:
+            others = sum(other.charged(is_device) for other in self._held
+                         if other is not reservation)
+            if reservation not in self._held or (
+                    taken > reservation.predicted(is_device)
+                    and others + taken > self._limits[is_device]):
+                return False
+            reservation._measured[is_device] = taken
+            return True
+
+    def _resize(self, reservation: Reservation, items: tuple[MemoryItem, ...], who: str) -> None:
+        with self._lock:
+            if any(_sum(items, place) > reservation.predicted(place) for place in (True, False)):
+                self._admit(who, items, instead_of=reservation)
+            reservation.items = items
+
+    def _hand_over(self, giver: Reservation, name: str, taker: Reservation) -> None:
+        with self._lock:
+            for item in [item for item in giver.items if item.name == name]:
+                giver.items = tuple(other for other in giver.items if other is not item)
+                same = [other for other in taker.items
+                        if (other.name, other.is_device) == (name, item.is_device)]
+                taker.items = (*(other for other in taker.items if other not in same), replace(
+                    item, predicted_bytes=item.predicted_bytes + sum(
+                        other.predicted_bytes for other in same)))
+
     def _release(self, reservation: Reservation) -> None:
         with self._lock:
             if reservation in self._held:
                 self._held.remove(reservation)
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes for people."""
-    return f'{size} bytes' if abs(size) < 1 << 20 else f'{size / (1 << 20):.1f} MiB'
-
-
-def format_table(rows: Sequence[BudgetRow]) -> list[str]:
-    """Return the rows of :meth:`MemoryBudget.table` as aligned lines for a log."""
-    header = ('model', 'place', 'predicted', 'measured', 'budget', 'made of')
-    cells = [header] + [
-        (row.name, row.place, size_text(row.predicted_bytes),
-         '-' if row.measured_bytes is None else size_text(row.measured_bytes),
-         '' if row.limit_bytes is None else size_text(row.limit_bytes), row.items)
-        for row in rows]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    return ['  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-            for line in cells]
 
 
 def _sum(items: Iterable[MemoryItem], is_device: bool) -> int:
