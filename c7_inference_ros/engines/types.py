@@ -170,6 +170,8 @@ class EngineManifest:
     :param warnings: what the builder warned about.
     :param build_seconds: how long the build took.
     :param built_at: when, ISO 8601 in UTC.
+    :param model: part of the file name, so that engines of two models cannot change places
+        together with their sidecars; set when the engine is published.
     """
 
     engine_sha256: str
@@ -195,6 +197,7 @@ class EngineManifest:
     warnings: tuple[str, ...] = ()
     build_seconds: float = 0.0
     built_at: str = ''
+    model: str = ''
 
 
 @dataclass(frozen=True)
