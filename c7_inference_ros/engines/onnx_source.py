@@ -48,6 +48,7 @@ class OnnxSource:
     :param outputs: outputs, the same.
     :param metadata: free text that the file carries, by key.
     :param external: names of the files with its weights.
+    :param has_quantization: whether it has Q/DQ pairs, which say what is int8.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class OnnxSource:
     outputs: tuple[TensorSpec, ...]
     metadata: Mapping[str, str]
     external: tuple[str, ...] = ()
+    has_quantization: bool = False
 
 
 def read_onnx_source(path: Path) -> OnnxSource:
@@ -85,7 +87,8 @@ def read_onnx_source(path: Path) -> OnnxSource:
         lines += [f'{_hash_file(path.parent / name)}  {name}\n' for name in external]
         sha256 = hashlib.sha256(''.join(lines).encode()).hexdigest()
     return OnnxSource(path, sha256, len(data) + beside, scanned.opset, scanned.inputs,
-                      scanned.outputs, MappingProxyType(_metadata(data)), external)
+                      scanned.outputs, MappingProxyType(_metadata(data)), external,
+                      b'DequantizeLinear' in data)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -177,6 +177,8 @@ def _build_config(final: Mapping[str, Any], node: NodeConfig | None,
                  'branch', *renamed):
         if name in final:
             values[renamed.get(name, name)] = final[name]
+    if 'hardware_compatibility' in final:
+        values['extras'] = {'hardware_compatibility': final['hardware_compatibility']}
     if 'precision' in final:
         values['precision'] = PrecisionMode(final['precision'])
     return BuildConfig(**values)

@@ -28,6 +28,7 @@ from typing import Mapping
 
 from c7_inference_ros.config import DECODERS
 from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.engines.manifest import HARDWARE_COMPATIBILITY
 from c7_inference_ros.engines.types import PACKAGES
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
@@ -87,6 +88,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting('package', read.choice(('auto', *PACKAGES)),
             'Which TensorRT builds: tensorrt, tensorrt_rtx, or auto for the first installed.',
             'NAME', group='builder'),
+    Setting('hardware_compatibility', read.choice(tuple(HARDWARE_COMPATIBILITY)),
+            'Other GPUs that the engine runs on, at some cost of speed (TensorRT only): none, '
+            'ampere_plus, same_compute_capability; none unless given.', 'KIND', group='builder'),
     Setting('branch', read.choice(('auto', 'direct', 'polygraphy', 'trtexec')),
             'What builds: direct, polygraphy, trtexec, or auto.', 'NAME', group='builder'),
     Setting('timeout', read.number(1.0, 86400.0, 's'),

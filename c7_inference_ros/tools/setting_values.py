@@ -207,7 +207,8 @@ def _profiles_of_texts(entries: list[Any]) -> tuple[OptimizationProfile, ...]:
 def _range(profile: str, tensor: str, shapes: Any) -> Range:
     where = f'input {tensor!r} of profile {profile!r}'
     if isinstance(shapes, list):
-        shapes = {limit: shapes for limit in _LIMITS}
+        is_three = len(shapes) == 3 and all(isinstance(shape, list) for shape in shapes)
+        shapes = dict(zip(_LIMITS, shapes if is_three else [shapes] * 3))
     if not isinstance(shapes, Mapping) or set(shapes) != set(_LIMITS):
         found = f'has {", ".join(map(repr, shapes)) or "nothing"}' if isinstance(
             shapes, Mapping) else f'is {shapes!r}'
@@ -216,7 +217,7 @@ def _range(profile: str, tensor: str, shapes: Any) -> Range:
     for limit in _LIMITS:
         shape = shapes[limit]
         if not isinstance(shape, list) or not shape or not all(
-                isinstance(side, int) and not isinstance(side, bool) and 0 < side < 1 << 31
+                isinstance(side, int) and not isinstance(side, bool) and 0 <= side < 1 << 31
                 for side in shape):
             raise ValueProblem(f'{limit} of {where} is {shape!r}, expected sizes such as '
                                f'[1, 3, 320, 320]')

@@ -92,7 +92,8 @@ def test_a_file_says_the_same(tmp_path):
     path = config_file(tmp_path, {
         'model': 'm.onnx', 'output_dir': 'out', 'precision': 'int8', 'workspace': 1 << 29,
         'profiles': {'batch': {'images': dict(zip(('min', 'opt', 'max'), RANGE))},
-                     'one': {'images': [1, 3, 320, 320]}},
+                     'one': {'images': [1, 3, 320, 320]},
+                     'lists': {'images': RANGE}},
         'keep_fp32': ['Softmax'], 'optimization_level': 1, 'tf32': True, 'timeout': 30,
         'decoder': 'yolox', 'preprocess': {'color_order': 'bgr', 'scale': 1},
         'calibration_images': 'pictures'})
@@ -101,6 +102,7 @@ def test_a_file_says_the_same(tmp_path):
     assert request.build.output_dir == tmp_path / 'out'
     assert request.calibration_images == tmp_path / 'pictures' and request.has_calibration_data
     assert request.build.profiles[0].shapes['images'] == RANGE
+    assert request.build.profiles[2].shapes['images'] == RANGE
     assert request.build.profiles[1].shapes['images'] == ((1, 3, 320, 320),) * 3
     assert request.build.workspace_bytes == 512 << 20 and request.build.is_tf32_allowed
     assert request.build.processing['preprocess']['color_order'] == 'bgr'
@@ -230,8 +232,8 @@ def test_the_parameters_of_the_node_say_what_is_built(tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'said'), [
-    ('detectr', "has 'detector'; did you mean that?"), ('', 'has 2 models (detector, other); say '
-                                                            'which one is meant with --model-name')])
+    ('detectr', "has 'detector'; did you mean that?"),
+    ('', 'has 2 models (detector, other); say which one is meant with --model-name')])
 def test_which_model_of_the_parameters(tmp_path, name, said):
     path = parameters(tmp_path, {'detector': {'path': 'a'}, 'other': {'path': 'b'}})
     found = problems_of('m.onnx', '--params-file', path, *(['--model-name', name] if name else []))
