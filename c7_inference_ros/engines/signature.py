@@ -182,4 +182,4 @@ def _no_key(what: str, path: Path, expected: str, error: Exception) -> Configura
 
 def _wrong_kind(what: str, path: Path, expected: str, key: object) -> ConfigurationError:
     return ConfigurationError(
-        f'{what} {path} is an {type(key).__name__.lstrip("_")}, expected an {expected}; {_MAKE}')
+        f'{what} {path} holds a key of type {type(key).__name__.lstrip("_")}, expected an {expected}; {_MAKE}')
