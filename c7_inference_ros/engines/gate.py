@@ -100,6 +100,8 @@ class EngineGate:
                  public_key: Path | None = None, max_accuracy_drop: float = 1.0) -> None:
         """Read the list and the key once."""
         self.host = host
+        #: The check that :meth:`validate` is at: after a refusal, the one that refused.
+        self.stage = ''
         self._deployment = None if deployment_list is None else DeploymentList(deployment_list)
         self._verifier = None if public_key is None else ManifestVerifier(public_key)
         self._max_accuracy_drop = max_accuracy_drop
@@ -120,15 +122,24 @@ class EngineGate:
             ``sidecar``, ``manifest``, ``deployment`` or ``signature``.
         """
         path = Path(path)
+        self.stage = 'name'
         name = parse_engine_name(path.name)
+        self.stage = 'host'
         self._check_host(path, name, precision)
+        self.stage = 'file'
         with open_engine(path) as parts:
+            self.stage = 'sidecar'
             expected = _sidecar(path, parts)
             data, sha256 = _read(path, parts, expected, admit)
+            self.stage = 'manifest'
             manifest, text = self._manifest(path, parts, name, sha256, len(data))
+            self.stage = 'header'
             _check_header(path, name, data)
+            self.stage = 'deployment'
             self._check_deployment(path, sha256, text)
+            self.stage = 'signature'
             self._check_signature(path, parts, text)
+            self.stage = ''
             warnings = _ownership_warnings(path, parts) + self._device_warnings(path, manifest)
         return TrustedEngine(path, name, manifest, data, sha256, warnings)
 
