@@ -16,9 +16,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Callable
 
+from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import NodeConfig
+from c7_inference_ros.engines.filename import ENGINE_SUFFIX
+from c7_inference_ros.engines.host import probe_host
+from c7_inference_ros.engines.lookup import find_engine
+from c7_inference_ros.engines.types import HostTuple
+from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.pipeline.detection_pipeline import DetectionPipeline
@@ -33,6 +40,8 @@ from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 #: Longest wait for loading and warming up all models; a manager gave up long before.
 LOAD_TIMEOUT_S = 300.0
+#: Longest wait for a number that the device knows.
+QUERY_TIMEOUT_S = 5.0
 #: More than predicted by this much is drift; allocators round up and libraries grow a little.
 DRIFT_FACTOR, DRIFT_BYTES = 1.25, 64 << 20
 
@@ -59,6 +68,7 @@ class LoadedModels:
         self.pipelines: dict[str, DetectionPipeline] = {}
         self.worker = InferenceWorker(scheduler, on_error)
         self._runtime: InferenceRuntime | None = None
+        self._host: HostTuple | None = None
         try:
             self.worker.call(lambda: self._load(config, thermal), LOAD_TIMEOUT_S)
         except TimeoutError as error:
@@ -87,7 +97,9 @@ class LoadedModels:
         :param free_floor_bytes: free memory that must be left on the machine.
         :raises OutOfMemoryError: itemised, in one line.
         """
-        self.budget.check_measured(free_floor_bytes)
+        read_free = getattr(self._runtime, 'device_free_bytes', None)
+        free = None if read_free is None else self.worker.call(read_free, QUERY_TIMEOUT_S)
+        self.budget.check_measured(free_floor_bytes, device_free_bytes=free)
 
     def memory_values(self) -> dict[str, int | str]:
         """Return predicted and measured bytes by key, in all and by model; '' where unknown."""
@@ -127,11 +139,12 @@ class LoadedModels:
         self._runtime = build_inference_runtime(
             config.runtime, execution_providers=config.execution_providers,
             allow_cpu_fallback=config.allow_cpu_fallback,
-            intra_op_threads=config.intra_op_threads, budget=self.budget, thermal=thermal)
+            intra_op_threads=config.intra_op_threads, engines=config.engines,
+            budget=self.budget, thermal=thermal)
         problems: list[str] = []
         for name, model in config.models.items():
             try:
-                path = find_file(model.path, f'models.{name}.path')
+                path = self._find_model(config, model)
                 labels = find_file(model.labels, f'models.{name}.labels') if model.labels else None
                 self.pipelines[name] = DetectionPipeline.load(self._runtime, model, path, labels)
                 self.pipelines[name].warm_up()
@@ -141,9 +154,27 @@ class LoadedModels:
         if problems:
             raise ConfigurationError(problems)
 
+    def _find_model(self, config: NodeConfig, model: ModelConfig) -> Path:
+        """Return what the runtime loads: for an ONNX model, the engine of this machine."""
+        full_name = f'models.{model.name}.path'
+        if config.runtime != 'tensorrt' or model.path.endswith(ENGINE_SUFFIX) or not model.path:
+            return find_file(model.path, full_name)
+        if config.engines.directory:
+            directory = Path(config.engines.directory).expanduser()
+        else:
+            directory = find_file(model.path, full_name).parent
+        if self._host is None:
+            self._host = probe_host(config.engines.package, device=config.engines.device)
+        return find_engine(Path(model.path), directory, self._host,
+                           PrecisionMode(model.precision), full_name)
+
     def _release(self) -> None:
         for pipeline in self.pipelines.values():
             pipeline.release()
+        # A runtime with a GPU holds its context until the last of its thread.
+        close = getattr(self._runtime, 'close', None)
+        if close is not None:
+            close()
 
 
 def _known(value: int | None) -> int | str:
