@@ -66,6 +66,7 @@ CALL(cuGetErrorString, (int code, const char **text), (int, pointer), (code, tex
 CALL(cuCtxGetCurrent, (pointer *context), (pointer), (context), !context)
 CALL(cuCtxPopCurrent_v2, (pointer *context), (pointer), (context), !context)
 CALL(cuDeviceGet, (int *device, int ordinal), (pointer, int), (device, ordinal), !device)
+CALL(cuDevicePrimaryCtxRelease_v2, (int device), (int), (device), 0)
 CALL(cuCtxSynchronize, (void), (void), (), 0)
 CALL(cuMemGetInfo_v2, (size_t *free, size_t *total), (pointer, pointer), (free, total),
      !free || !total)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -37,7 +38,6 @@ import pytest
 from simulated_gpu import SimulatedGpu
 from simulated_stream import SimulatedGraph
 from simulated_stream import SimulatedGraphExec
-from simulated_stream import Work
 
 _POINTER, _INT, _U64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_ulonglong
 _TEXTS = {code: tuple(ctypes.create_string_buffer(text.encode()) for text in texts)
@@ -148,6 +148,11 @@ class LibcudaDouble:
         _put(free, self.gpu.memory.free_bytes(), ctypes.c_size_t)
         _put(total, self.gpu.memory.total, ctypes.c_size_t)
 
+    def _cuDevicePrimaryCtxRelease_v2(self, device: int) -> None:
+        self.gpu.enter('cuDevicePrimaryCtxRelease')
+        self.gpu.check_ordinal(device, 'cuDevicePrimaryCtxRelease')
+        self.gpu.release_primary()
+
     def _cuDevicePrimaryCtxReset_v2(self, device: int) -> None:
         self.gpu.enter('cuDevicePrimaryCtxReset')
         self.gpu.check_ordinal(device, 'cuDevicePrimaryCtxReset')
@@ -200,7 +205,7 @@ class LibcudaDouble:
         instance = self._graph(exec_, SimulatedGraphExec, 'cuGraphLaunch')
         queue = self.gpu.stream_of(stream, 'cuGraphLaunch')
         for work in instance.work:
-            queue.enqueue(Work(work.name, work.run, work.ranges))
+            queue.enqueue(dataclasses.replace(work))
 
     def _destroy(self, handle: int, kind: type, function: str) -> None:
         self._graph(handle, kind, function)
@@ -219,6 +224,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     'cuCtxGetCurrent': (_POINTER,), 'cuCtxPopCurrent_v2': (_POINTER,),
     'cuDeviceGet': (_POINTER, _INT), 'cuCtxSynchronize': (),
     'cuMemGetInfo_v2': (_POINTER, _POINTER), 'cuDevicePrimaryCtxReset_v2': (_INT,),
+    'cuDevicePrimaryCtxRelease_v2': (_INT,),
     'cuDevicePrimaryCtxGetState': (_INT, _POINTER, _POINTER),
     'cuStreamSynchronize': (_POINTER,), 'cuStreamIsCapturing': (_POINTER, _POINTER),
     'cuStreamBeginCapture_v2': (_POINTER, _INT), 'cuStreamEndCapture': (_POINTER, _POINTER),

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 import itertools
 import threading
 from typing import Any
-from typing import Callable
 import weakref
 
 from cuda_codes import CONTEXT_IS_DESTROYED
@@ -35,7 +34,7 @@ from cuda_codes import INVALID_CONTEXT
 from cuda_codes import INVALID_DEVICE
 from cuda_codes import INVALID_HANDLE
 from cuda_codes import NOT_INITIALIZED
-from cuda_codes import STICKY
+from simulated_faults import FaultInjection
 from simulated_memory import Block
 from simulated_memory import MIB
 from simulated_memory import SimulatedMemory
@@ -78,17 +77,7 @@ class SimulatedContext:
         self.graphs: dict[int, Any] = {}
 
 
-@dataclass
-class Fault:
-    """A failure to come; see :meth:`SimulatedGpu.fail`."""
-
-    code: int
-    after: int
-    times: int
-    only_if: Callable[[], bool] | None = None
-
-
-class SimulatedGpu:
+class SimulatedGpu(FaultInjection):
     """
     One GPU.
 
@@ -113,72 +102,10 @@ class SimulatedGpu:
         self.aborts: list[str] = []
         self.warnings: list[str] = []
         self.implicit_retains = 0
-        self.calls: list[str] = []
-        self.lost_forever = 0
         self.live: dict[str, weakref.WeakSet[Any]] = {}
-        self._faults: dict[str, list[Fault]] = {}
         self._local = threading.local()
         self._lock = threading.RLock()
-        self._goes_on = threading.Event()
-        self._goes_on.set()
-
-    # Faults -------------------------------------------------------------------------------
-
-    def fail(self, function: str, code: int, nth: int = 1, times: int = 1,
-             only_if: Callable[[], bool] | None = None) -> None:
-        """
-        Let calls fail.
-
-        :param function: a driver function as PyCUDA names it (``cuMemAlloc``), ``kernel`` for
-            the work of an inference when the GPU comes to it, or a TensorRT method
-            (``execute_async_v3``).
-        :param code: the CUDA error; for TensorRT methods anything but 0.
-        :param nth: the first call that fails, counted from now.
-        :param times: how many fail.
-        :param only_if: counts only while this holds.
-        """
-        self._faults.setdefault(function, []).append(Fault(code, nth, times, only_if))
-
-    def lose(self, code: int = 700) -> None:
-        """Break the device for the rest of the process: no new context helps."""
-        self.lost_forever = code
-        for context in self.contexts.values():
-            self.break_context(context, code)
-
-    def injected(self, function: str) -> None:
-        """Raise the failure that was asked for, if it is its turn."""
-        with self._lock:
-            self.calls.append(function)
-            for fault in self._faults.get(function, ()):
-                if fault.only_if is not None and not fault.only_if():
-                    continue
-                fault.after -= 1
-                if fault.after <= 0 and fault.times > 0:
-                    fault.times -= 1
-                    if fault.code in STICKY and self.current() is not None:
-                        self.break_context(self.stack[-1], fault.code)
-                    raise CudaCallError(function, fault.code)
-
-    def hang(self) -> None:
-        """Let the GPU stand still: whoever waits for it waits until :meth:`resume`."""
-        self._goes_on.clear()
-
-    def resume(self) -> None:
-        """Let a GPU that stands still go on."""
-        self._goes_on.set()
-
-    @property
-    def is_hanging(self) -> bool:
-        """Whether it stands still."""
-        return not self._goes_on.is_set()
-
-    def wait_while_hanging(self) -> None:
-        """Wait until the GPU goes on."""
-        self._goes_on.wait()
-
-    def violated(self, text: str) -> None:
-        """Note something that the real driver leaves undefined or crashes on."""
-        self.violations.append(text)
+        self.set_up_faults()
 
     # Calls --------------------------------------------------------------------------------
 

@@ -58,11 +58,13 @@ class Work:
     :param name: for messages: ``kernel``, ``cuMemcpyHtoDAsync``...
     :param run: does it; raises CudaCallError.
     :param ranges: device ranges (address, size) that it uses.
+    :param scratch: ranges that nothing else may use at the same time.
     """
 
     name: str
     run: Callable[[], Any]
     ranges: tuple[tuple[int, int], ...] = ()
+    scratch: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -123,11 +125,19 @@ class SimulatedStream:
     def enqueue(self, work: Work) -> None:
         """Add work, or record it when a capture is under way."""
         if self.capture is None:
+            self._check_scratch(work)
             self.queue.append(work)
         elif self.capture.is_invalidated:
             raise CudaCallError(work.name, CAPTURE_INVALIDATED)
         else:
             self.capture.work.append(work)
+
+    def _check_scratch(self, work: Work) -> None:
+        for address, size in work.scratch:
+            if any(other is not self and other.touches(address, size)
+                   for other in tuple(self.context.streams.values())):
+                self.gpu.violated(f'activation memory {address:#x} is used by two streams at '
+                                  f'once')
 
     def step(self) -> bool:
         """Do the next thing; return whether there was one."""
@@ -183,7 +193,8 @@ class SimulatedStream:
     def touches(self, address: int, size: int) -> bool:
         """Whether work that is still to be done uses a device range."""
         return any(start < address + size and address < start + length
-                   for work in tuple(self.queue) for start, length in work.ranges)
+                   for work in tuple(self.queue)
+                   for start, length in (*work.ranges, *work.scratch))
 
 
 def refuse_unsafe_call(streams: Any, function: str) -> None:
