@@ -170,7 +170,8 @@ def choose_branch(config: BuildConfig,
     its settings back and needs nothing but the bindings. Polygraphy has nothing over it for these
     engines, so it builds when it is asked for. The tool builds where there are no bindings.
 
-    :param config: ``package`` and ``branch`` say what was asked for.
+    :param config: ``package`` and ``branch`` say what was asked for; ``extras['trtexec']`` where
+        the tool is, if it is in no usual place.
     :param load: imports the bindings.
     :raises RuntimeNotAvailableError: what was asked for is not here; says what to install.
     :raises ConfigurationError: no such branch.
@@ -178,13 +179,13 @@ def choose_branch(config: BuildConfig,
     # The branches import this module.
     from c7_inference_ros.engines.direct_builder import DirectBuilder
     from c7_inference_ros.engines.polygraphy_builder import PolygraphyBuilder
-    from c7_inference_ros.engines.trtexec_builder import find_tool
     from c7_inference_ros.engines.trtexec_builder import TrtexecBuilder
+    from c7_inference_ros.engines.trtexec_tool import find_tool
     if config.branch not in ('auto', *BRANCHES):
         raise ConfigurationError(
             f'branch {config.branch!r} does not exist; expected auto, {", ".join(BRANCHES)}')
     if config.branch == TRTEXEC:
-        tool = TrtexecBuilder(find_tool(config.package))
+        tool = TrtexecBuilder(find_tool(config.package, config.extras.get('trtexec')))
         return BranchChoice(tool, f'trtexec, because it was asked for ({tool.path})')
     if config.branch == POLYGRAPHY:
         polygraphy = PolygraphyBuilder(load(config.package))
@@ -195,7 +196,7 @@ def choose_branch(config: BuildConfig,
         if config.branch == DIRECT:
             raise
         try:
-            tool = TrtexecBuilder(find_tool(config.package))
+            tool = TrtexecBuilder(find_tool(config.package, config.extras.get('trtexec')))
         except RuntimeNotAvailableError as error:
             raise RuntimeNotAvailableError(f'{missing}; nor can a tool build: {error}') from error
         return BranchChoice(

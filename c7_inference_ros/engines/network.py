@@ -117,7 +117,7 @@ def parse_network(api: TensorrtApi, builder: Any, request: BuildRequest) -> Pars
                    for one in (network.get_input(index) for index in range(network.num_inputs)))
     types, has_quantization = _tensor_types(network)
     return ParsedNetwork(network, parser, inputs, types, has_quantization,
-                         {name: kind for name, kind in _nodes(data) if name})
+                         {name: kind for name, kind in nodes_of(data) if name})
 
 
 def read_onnx(path: Path) -> bytes:
@@ -291,7 +291,7 @@ def _parser_problem(parser: Any, data: bytes) -> str:
         kind = getattr(error, 'node_operator', lambda: '')()
         node = f'node {name or error.node()}{f" ({kind})" if kind else ""}: '
         problems.append(f'{node if error.node() >= 0 else ""}{" ".join(error.desc().split())}')
-    missing = sorted({kind for _, kind in _nodes(data)
+    missing = sorted({kind for _, kind in nodes_of(data)
                       if not parser.supports_operator(kind)})
     if missing:
         problems.insert(0, f'it does not have the operators {", ".join(missing)}')
@@ -299,7 +299,7 @@ def _parser_problem(parser: Any, data: bytes) -> str:
     return '; '.join(dict.fromkeys(problems[:4])) + more or 'the parser gave no reason'
 
 
-def _nodes(data: bytes) -> Iterator[tuple[str, str]]:
+def nodes_of(data: bytes) -> Iterator[tuple[str, str]]:
     """Yield (name, operator type) of the nodes of a model that was scanned before."""
     for number, _, graph in fields(memoryview(data)):
         if number != _GRAPH or isinstance(graph, int):
