@@ -20,15 +20,20 @@ Pure functions over names: ONNX Runtime itself falls back without a word.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from typing import Sequence
 
+from c7_inference_ros.errors import EngineSchemaMismatchError
 from c7_inference_ros.errors import RuntimeNotAvailableError
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.parameter_spec import nearest
 
 CPU = 'CPUExecutionProvider'
 TENSORRT = 'TensorrtExecutionProvider'
 CUDA = 'CUDAExecutionProvider'
+_PRECISIONS = ('fp32', 'fp16', 'int8')
 _INSTALL_GPU = ('install onnxruntime-gpu (pip install onnxruntime-gpu, rosdep key '
                 'python3-onnxruntime-gpu-pip) in place of onnxruntime')
 
@@ -89,13 +94,84 @@ def failure(name: str, reason: str) -> str:
     return f'execution provider {name} failed to load: {reason}'
 
 
-def provider_options(name: str, device_limit_bytes: int) -> dict[str, Any]:
-    """Return the settings of one provider for a device memory budget."""
+@dataclass(frozen=True)
+class ProviderSettings:
+    """
+    What the providers of one session are told.
+
+    :param device: number of the GPU.
+    :param device_limit_bytes: budget of device memory, of all models.
+    :param device_left_bytes: what the other models leave of it.
+    :param precision: ``fp32``, ``fp16`` or ``int8``.
+    :param inputs: their shapes, settled where that is known.
+    :param cache: folder for the engines of the TensorRT provider, or None.
+    """
+
+    device: int = 0
+    device_limit_bytes: int = 0
+    device_left_bytes: int = 0
+    precision: str = 'fp32'
+    inputs: tuple[TensorSpec, ...] = ()
+    cache: Path | None = None
+
+
+def provider_options(name: str, settings: ProviderSettings) -> dict[str, Any]:
+    """Return the options of one provider."""
     if name == TENSORRT:
-        # A cache of engines needs the checks of our own engine files; until then there is none.
-        return {'trt_engine_cache_enable': False,
-                'trt_max_workspace_size': device_limit_bytes // 4}
+        cache = ({'trt_engine_cache_enable': False} if settings.cache is None else
+                 {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(settings.cache)})
+        return {'device_id': settings.device,
+                # Scratch memory of one layer; more would let a single engine fill the budget.
+                'trt_max_workspace_size': settings.device_limit_bytes // 4,
+                'trt_fp16_enable': settings.precision in ('fp16', 'int8'),
+                'trt_int8_enable': settings.precision == 'int8',
+                **_profile(settings.inputs), **cache}
+    if name == CUDA:
+        return {'device_id': settings.device, 'gpu_mem_limit': settings.device_left_bytes,
+                # The default doubles the arena with each extension, whatever is needed.
+                'arena_extend_strategy': 'kSameAsRequested'}
     return {}
+
+
+def check_precision(path: Path, data: bytes, precision: str) -> str:
+    """
+    Return the precision for the TensorRT provider.
+
+    :param data: the model.
+    :raises EngineSchemaMismatchError: the provider cannot do that with this model.
+    """
+    value = str(getattr(precision, 'value', precision))
+    if value not in _PRECISIONS:
+        raise EngineSchemaMismatchError(
+            f'{path}: {TENSORRT} runs at {", ".join(_PRECISIONS)}, found precision {value!r}; it '
+            f'keeps no layers at a higher precision by name: the runtime tensorrt does')
+    # Operators are named in the file as they are.
+    if value == 'int8' and b'QuantizeLinear' not in data:
+        raise EngineSchemaMismatchError(
+            f'{path} has no QuantizeLinear operator, so that {TENSORRT} has no ranges for '
+            f'precision int8; quantise the model first, or use fp16')
+    return value
+
+
+def _profile(inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """Return one profile for several images; without it each other number builds a new engine."""
+    several = any(fixed < 0 and largest > 1 for spec in inputs
+                  for fixed, largest in zip(spec.shape, spec.max_shape))
+    # The provider reads a name up to a colon, and one input up to a comma.
+    is_told = all(not {':', ','} & set(spec.name) and min(spec.max_shape, default=1) > 0
+                  for spec in inputs)
+    if not several or not is_told:
+        return {}
+    largest = ','.join(f'{spec.name}:{_sizes(spec.max_shape)}' for spec in inputs)
+    smallest = ','.join(
+        f'{spec.name}:{_sizes([1 if fixed < 0 else fixed for fixed in spec.shape])}'
+        for spec in inputs)
+    return {'trt_profile_min_shapes': smallest, 'trt_profile_opt_shapes': largest,
+            'trt_profile_max_shapes': largest}
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    return 'x'.join(map(str, shape))
 
 
 def _refuse_cpu(wanted: Sequence[str], found: Sequence[str], reasons: Sequence[str],

@@ -16,9 +16,12 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from typing import Callable
+from typing import ContextManager
+from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.engines.types import BuildConfig
@@ -34,15 +37,21 @@ from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.base import MemoryUse
 from c7_inference_ros.runtime.base import TensorMap
+from c7_inference_ros.runtime.cpu_threads import affinity_threads
+from c7_inference_ros.runtime.cuda_query import CudaQuery
 from c7_inference_ros.runtime.feed import check_feed
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
+from c7_inference_ros.runtime.onnx_cache import SessionCache
+from c7_inference_ros.runtime.onnx_cache import versions_of
 from c7_inference_ros.runtime.onnx_errors import clean
 from c7_inference_ros.runtime.onnx_errors import is_out_of_memory
-from c7_inference_ros.runtime.onnx_errors import load_problem
 from c7_inference_ros.runtime.onnx_errors import other_shape
 from c7_inference_ros.runtime.onnx_handle import OnnxHandle
 from c7_inference_ros.runtime.onnx_model import OnnxModel
 from c7_inference_ros.runtime.onnx_model import read_onnx_model
+from c7_inference_ros.runtime.onnx_providers import ProviderSettings
+from c7_inference_ros.runtime.onnx_session import MadeSession
+from c7_inference_ros.runtime.onnx_session import SessionMaker
 from c7_inference_ros.runtime.process_memory import rss_bytes
 from c7_inference_ros.runtime.process_memory import trim
 from c7_inference_ros.thermal.publisher import snapshot_of
@@ -50,7 +59,7 @@ from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.state import ThermalState
 import numpy as np
 
-_ERROR, _FATAL = 3, 4
+_ERROR = 3
 _BASIS = ('predicted: weights are the bytes of the model file, io those of its tensors at their '
           'largest known shapes; activations and working memory of the runtime are not known '
           'beforehand. ')
@@ -60,6 +69,9 @@ class OnnxTrtEpRuntime:
     """
     Runs models on ONNX Runtime.
 
+    That a provider loaded says nothing of single operators: one that it lacks runs on the next
+    provider, which ONNX Runtime decides and does not report.
+
     :param execution_providers: names in order of preference.
     :param allow_cpu_fallback: run on the CPU, and say so in :attr:`fallbacks`, when a preferred
         provider does not load; False refuses.
@@ -67,36 +79,54 @@ class OnnxTrtEpRuntime:
         affinity of the process.
     :param budget: admits the models.
     :param thermal: where :meth:`thermal_state` comes from.
+    :param device: number of the GPU.
+    :param directory: folder of the engines; the TensorRT provider keeps its own in ``ort`` in it.
+        None keeps none.
+    :param cache_refusal: why none may be kept all the same, or an empty string.
+    :param read_free_device: reads the free memory of the GPU; asks its driver when None.
+    :param read_versions: names what an engine depends on; asks TensorRT and the driver when None.
     :raises RuntimeNotAvailableError: ONNX Runtime, or the provider that is needed, is not here.
     """
 
     def __init__(self, *, execution_providers: Sequence[str], allow_cpu_fallback: bool,
                  intra_op_threads: int, budget: MemoryBudget,
-                 thermal: ThermalStatePublisher | None = None) -> None:
+                 thermal: ThermalStatePublisher | None = None, device: int = 0,
+                 directory: Path | None = None, cache_refusal: str = '',
+                 read_free_device: Callable[[], int | None] | None = None,
+                 read_versions: Callable[[], Mapping[str, str]] | None = None) -> None:
         """Import ONNX Runtime and see which providers it has."""
         self._ort = _import_onnxruntime()
         self._ort.set_default_logger_severity(_ERROR)
-        self._wanted = tuple(execution_providers)
-        self._allow_cpu_fallback = allow_cpu_fallback
-        self._chosen, self._fallbacks = onnx_providers.choose_providers(
-            self._wanted, self._ort.get_available_providers(), self._ort.get_all_providers(),
-            allow_cpu_fallback)
-        self._loaded = self._chosen
-        self._threads = intra_op_threads or _affinity_threads()
+        self._chosen, self._absent = onnx_providers.choose_providers(
+            execution_providers, self._ort.get_available_providers(),
+            self._ort.get_all_providers(), allow_cpu_fallback)
+        self._maker = SessionMaker(self._ort, execution_providers, self._chosen,
+                                   allow_cpu_fallback, intra_op_threads or affinity_threads())
+        self._device = device
         self._budget = budget
         self._thermal = thermal
-        self._handles: set[EngineHandle] = set()
+        self._handles: dict[OnnxHandle, MadeSession] = {}
+        self._fallbacks = self._absent
+        self._label = ', '.join(self._chosen)
+        self._read_free_device = read_free_device or CudaQuery(device).free_bytes
+        self._cache = SessionCache(
+            directory, read_versions or (lambda: versions_of(self._ort, device)), cache_refusal)
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
-        """One sentence for each wanted provider that does not run; any thread may ask."""
+        """
+        What runs otherwise than it was asked for, one sentence each; any thread may ask.
+
+        Wanted providers that do not run, and engines that are not kept or were set aside.
+        """
         return self._fallbacks
 
     def compile_engine(self, onnx_path: Path, build_config: BuildConfig) -> EngineCacheEntry:
         """
-        Check an ONNX model; it is loadable as it is, at its own precision, so nothing is written.
+        Check an ONNX model; it is loadable as it is, so nothing is written.
 
-        :param build_config: input shapes with one size only are taken over.
+        :param build_config: input shapes with one size only are taken over, and the precision
+            where the TensorRT provider is wanted.
         :returns: the model and its SHA-256; none when its weights lie in other files.
         :raises EngineBuildError: the file is no usable ONNX model.
         """
@@ -107,8 +137,11 @@ class OnnxTrtEpRuntime:
         shapes = {name: largest for profile in build_config.profiles
                   for name, (smallest, _, largest) in profile.shapes.items()
                   if smallest == largest}
+        extras: dict[str, Any] = {'input_shapes': shapes} if shapes else {}
+        if onnx_providers.TENSORRT in self._chosen:
+            extras['precision'] = build_config.precision.value
         return EngineCacheEntry(onnx_path, '' if model.external_bytes else model.sha256,
-                                extras={'input_shapes': shapes} if shapes else {})
+                                extras=extras)
 
     def deserialize_engine(self, entry: EngineCacheEntry) -> EngineHandle:
         """
@@ -119,25 +152,28 @@ class OnnxTrtEpRuntime:
         :raises OutOfMemoryError: the model does not fit; no session was made.
         :raises RuntimeNotAvailableError: only the CPU would run it, which is not allowed.
         """
-        rss_before = rss_bytes()
+        before = self._memory_now()
         model = read_onnx_model(entry, admit=lambda size: self._budget.check(
             entry.path.stem, self._items_of(size, 0)))
         items = self._items_of(model.weight_bytes, model.io_bytes)
+        # Before the ledger counts this model, too.
+        settings = self._settings_of(model, entry)
         with self._budget.reserve(model.path.stem, items) as reservation:
-            handle = OnnxHandle(model, self._make_session(model), reservation)
-            try:
-                basis = self._warm_up(model, handle)
-            except BaseException:
-                handle.close()
-                raise
+            with self._session(model, settings) as made:
+                handle = OnnxHandle(model, made.session, reservation)
+                try:
+                    basis = self._warm_up(model, handle)
+                except BaseException:
+                    handle.close()
+                    raise
             model.data = b''
             trim()
-            rss_after = rss_bytes()
-            measured = (None if rss_before is None or rss_after is None
-                        else max(0, rss_after - rss_before))
-            reservation.commit(measured)
-            handle.memory = MemoryUse(items, measured, None, _BASIS + basis)
-        self._handles.add(handle)
+            host, device = (None if old is None or new is None else max(0, new - old)
+                            for old, new in zip(before, self._memory_now()))
+            reservation.commit(host, device)
+            handle.memory = MemoryUse(items, host, device, _BASIS + basis)
+        self._handles[handle] = made
+        self._report(model.path.stem, made)
         return handle
 
     def infer(self, handle: EngineHandle, inputs: TensorMap) -> TensorMap:
@@ -156,8 +192,10 @@ class OnnxTrtEpRuntime:
     def release_engine(self, handle: EngineHandle) -> None:
         """Give everything of a handle back; idempotent, a foreign handle is ignored."""
         if isinstance(handle, OnnxHandle) and handle in self._handles:
-            self._handles.remove(handle)
+            del self._handles[handle]
             handle.close()
+            if self._handles:
+                self._label = self._running()
 
     def thermal_state(self) -> ThermalState:
         """Return the latest thermal snapshot; the unavailable one when none was injected."""
@@ -165,7 +203,7 @@ class OnnxTrtEpRuntime:
 
     def current_runtime_label(self) -> str:
         """Return for example ``ONNX Runtime 1.23.2 [CPUExecutionProvider]``."""
-        return f'{self._version} [{", ".join(self._loaded)}]'
+        return f'{self._version} [{self._label}]'
 
     @property
     def _version(self) -> str:
@@ -178,56 +216,46 @@ class OnnxTrtEpRuntime:
                 MemoryItem('weights while loading', weights, False),
                 MemoryItem('io', io, False))
 
-    def _make_session(self, model: OnnxModel) -> Any:
-        """Create a session on the best provider that loads."""
-        failures: list[str] = []
-        chosen = list(self._chosen)
-        while True:
-            try:
-                session = self._create_session(model, chosen)
-                break
-            except Exception as error:
-                # The model or the provider: only the next provider tells them apart.
-                text = str(error)
-                if is_out_of_memory(text) or isinstance(error, MemoryError):
-                    raise OutOfMemoryError(
-                        f'{model.path} could not be loaded, memory ran out: {clean(text)}; free '
-                        f'memory on the machine') from error
-                if chosen[0] == onnx_providers.CPU:
-                    raise EngineDeserializeError(
-                        load_problem(model.path, self._version, text)) from error
-                failures.append(onnx_providers.failure(chosen[0], clean(text)))
-                chosen = chosen[1:] or [onnx_providers.CPU]
-        loaded = tuple(session.get_providers())
-        missing = onnx_providers.check_loaded(self._chosen, loaded, self._wanted, failures,
-                                              self._allow_cpu_fallback)
-        self._fallbacks = tuple(dict.fromkeys((*self._fallbacks, *missing)))
-        self._loaded = loaded
-        return session
+    def _settings_of(self, model: OnnxModel, entry: EngineCacheEntry) -> ProviderSettings:
+        total = self._budget.totals()['device']
+        limit = self._budget.device_limit_bytes
+        precision = 'fp32'
+        if onnx_providers.TENSORRT in self._chosen:
+            precision = onnx_providers.check_precision(
+                model.path, model.data, entry.extras.get('precision', precision))
+        return ProviderSettings(
+            self._device, limit,
+            max(0, limit - max(total.predicted_bytes, total.measured_bytes or 0)),
+            precision, model.inputs)
 
-    def _create_session(self, model: OnnxModel, chosen: Sequence[str]) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        # Spinning threads wait busily: yolox_nano at 15 Hz took 46 ms of CPU time a frame instead
-        # of 17, to save 3 ms on an idle machine; on a busy one inference was slower with them.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        # Why a provider's library does not load is only in the log. All else is raised as well.
-        is_cpu = chosen[0] == onnx_providers.CPU
-        options.log_severity_level = _FATAL if is_cpu else _ERROR
-        if model.external_bytes:
-            options.add_session_config_entry(
-                'session.model_external_initializers_file_folder_path',
-                str(model.path.parent.resolve()))
-        providers = [(name, onnx_providers.provider_options(
-            name, self._budget.device_limit_bytes)) for name in chosen]
-        # enable_fallback would print to standard output and go on without the provider.
-        session = self._ort.InferenceSession(model.data, options, providers=providers,
-                                             enable_fallback=0)
-        # ONNX Runtime keeps the file for its fall-back, which is off.
-        session._model_bytes = None
-        session.get_modelmeta().custom_metadata_map  # raises where text is not UTF-8
-        return session
+    def _memory_now(self) -> tuple[int | None, int | None]:
+        """Return what the process has, and what the GPU has left as a negative number."""
+        free = None if self._chosen[0] == onnx_providers.CPU else self._read_free_device()
+        return rss_bytes(), None if free is None else -free
+
+    def _session(self, model: OnnxModel, settings: ProviderSettings
+                 ) -> ContextManager[MadeSession]:
+        if onnx_providers.TENSORRT not in self._chosen:
+            return nullcontext(self._make_session(model, settings))
+        return self._cache.session(model, settings,
+                                   lambda with_cache: self._make_session(model, with_cache))
+
+    def _make_session(self, model: OnnxModel, settings: ProviderSettings) -> MadeSession:
+        return self._maker.make(model, settings)
+
+    def _report(self, name: str, made: MadeSession) -> None:
+        """Say what did not load in this session, and what runs in all of them."""
+        running = {provider for other in self._handles.values() for provider in other.providers}
+        missing = [f'{text} (model {name}; other models have it)'
+                   if any(provider in text for provider in running - set(made.providers)) else text
+                   for text in made.missing]
+        notes = self._cache.notes if onnx_providers.TENSORRT in made.providers else ()
+        self._fallbacks = tuple(dict.fromkeys((*self._fallbacks, *missing, *notes)))
+        self._label = self._running()
+
+    def _running(self) -> str:
+        return ' | '.join(dict.fromkeys(
+            ', '.join(made.providers) for made in self._handles.values()))
 
     def _warm_up(self, model: OnnxModel, handle: OnnxHandle) -> str:
         """Run once where the input shapes are known; return what the measured figure covers."""
@@ -284,10 +312,3 @@ def _import_onnxruntime() -> Any:
             f'does not load: {clean(str(error))}; reinstall it: pip install --force-reinstall '
             f'onnxruntime') from error
     return onnxruntime
-
-
-def _affinity_threads() -> int:
-    """Return the CPUs that the process may use when restricted, or 0 to let the library decide."""
-    # Left to itself, ONNX Runtime counts all cores and pins threads to forbidden ones.
-    allowed = len(os.sched_getaffinity(0))
-    return allowed if allowed < (os.cpu_count() or allowed) else 0

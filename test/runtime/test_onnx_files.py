@@ -20,8 +20,8 @@ from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import C7Error
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineSchemaMismatchError
+from c7_inference_ros.model_files import reading
 from c7_inference_ros.model_files.onnx_file import scan_onnx
-from c7_inference_ros.runtime import model_file
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.onnx_model import read_onnx_model
 from hypothesis import example
@@ -128,7 +128,7 @@ def test_files_that_are_something_else_are_named(tmp_path, runtime, head, kind):
 @example(b'\x08\x08:\x02\x0a\x00B\x00')
 def test_random_bytes_are_refused_and_nothing_else(data):
     with pytest.raises(EngineDeserializeError):
-        scan_onnx(model_file.Path('random.onnx'), data)
+        scan_onnx(reading.Path('random.onnx'), data)
 
 
 def test_random_damage_gives_an_error_of_ours_or_a_model(tmp_path, runtime, budget):
@@ -245,7 +245,7 @@ class TestExternalWeights:
         from c7_inference_ros.engines.types import BuildConfig
         path = self.make(tmp_path / 'models')
         assert runtime.compile_engine(path, BuildConfig()).sha256 == ''
-        digest = model_file.check_sha256(path, path.read_bytes(), '')
+        digest = reading.check_sha256(path, path.read_bytes(), '')
         with pytest.raises(EngineDeserializeError, match='m.data, which its SHA-256 does not'):
             runtime.deserialize_engine(EngineCacheEntry(path, sha256=digest))
 

@@ -24,7 +24,7 @@ from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime import model_file
+from c7_inference_ros.model_files import reading
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
@@ -108,7 +108,7 @@ def test_a_fixed_profile_settles_the_shapes(tmp_path, runtime):
     entry = runtime.compile_engine(path, BuildConfig(profiles=(
         OptimizationProfile('p', {'x': (fixed, fixed, fixed)}),)))
     assert entry.extras == {'input_shapes': {'x': fixed}} and entry.path == path
-    assert entry.sha256 == model_file.check_sha256(path, path.read_bytes(), '')
+    assert entry.sha256 == reading.check_sha256(path, path.read_bytes(), '')
     entry = runtime.compile_engine(path, BuildConfig(profiles=(
         OptimizationProfile('p', {'x': (ranged, fixed, fixed)}),)))
     assert not entry.extras
@@ -160,7 +160,7 @@ def test_the_bytes_that_were_hashed_are_the_bytes_that_are_loaded(tmp_path, runt
         tmp_path / 'other.onnx', [node('Relu', ['x'], ['y'])],
         {'x': ('FLOAT', [2])}, {'y': ('FLOAT', [2])})
     trusted = runtime.compile_engine(path, BuildConfig())
-    check = model_file.check_sha256
+    check = reading.check_sha256
 
     def swap_after_hashing(*args):
         digest = check(*args)

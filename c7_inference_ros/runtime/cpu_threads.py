@@ -1,0 +1,26 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How many threads one inference may have on a CPU."""
+
+from __future__ import annotations
+
+import os
+
+
+def affinity_threads() -> int:
+    """Return the CPUs that the process may use when restricted, or 0 to let the library decide."""
+    # Left to itself, ONNX Runtime counts all cores and pins threads to forbidden ones.
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or allowed) else 0
