@@ -16,10 +16,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Callable
 from typing import Sequence
 from typing import TYPE_CHECKING
 
+from c7_inference_ros.config import EngineConfig
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.runtime.base import InferenceRuntime
@@ -27,46 +29,69 @@ from c7_inference_ros.runtime.memory_budget import MemoryBudget
 
 if TYPE_CHECKING:
     from c7_inference_ros.thermal.publisher import ThermalStatePublisher
-
-_NOT_IN_THIS_VERSION = ('tensorrt', 'pytorch_fp16')
+# Engines that are built on the vehicle are in no list and have no signature.
+_NOT_LISTED = ('engines.deployment_list or engines.public_key asks for engines that somebody '
+               'vouched for, and nobody can for these')
 
 
 def build_inference_runtime(name: str, *, budget: MemoryBudget,
                             execution_providers: Sequence[str] = ('CPUExecutionProvider',),
                             allow_cpu_fallback: bool = True, intra_op_threads: int = 0,
+                            engines: EngineConfig | None = None,
                             thermal: ThermalStatePublisher | None = None) -> InferenceRuntime:
     """
     Return the runtime of one name.
 
-    :param name: ``onnx_trt_ep`` or ``dummy``.
+    :param name: one of :data:`c7_inference_ros.config.RUNTIMES`.
     :param budget: admits every model that the runtime loads.
     :param execution_providers: for ``onnx_trt_ep``: names in order of preference.
-    :param allow_cpu_fallback: for ``onnx_trt_ep``: whether the CPU may stand in.
-    :param intra_op_threads: for ``onnx_trt_ep``: threads of one inference on a CPU, 0 for its own
+    :param allow_cpu_fallback: for ``onnx_trt_ep`` and ``pytorch_fp16``: whether the CPU may
+        stand in.
+    :param intra_op_threads: for the same: threads of one inference on a CPU, 0 for their own
         choice.
+    :param engines: which engines are trusted, and on which GPU they run; the defaults when None.
     :param thermal: where the runtime's thermal state comes from.
     :raises RuntimeNotAvailableError: there is no such runtime, or what it needs is not installed.
     """
+    settings = engines or EngineConfig()
+
+    def tensorrt() -> InferenceRuntime:
+        from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+        return TensorrtRuntime(
+            budget=budget, thermal=thermal, package=settings.package, device=settings.device,
+            use_cuda_graph=settings.cuda_graph, directory=_path(settings.directory),
+            deployment_list=_path(settings.deployment_list),
+            public_key=_path(settings.public_key), max_accuracy_drop=settings.max_accuracy_drop)
 
     def onnx_trt_ep() -> InferenceRuntime:
         from c7_inference_ros.runtime.onnx_trt_ep_runtime import OnnxTrtEpRuntime
         return OnnxTrtEpRuntime(
             execution_providers=execution_providers, allow_cpu_fallback=allow_cpu_fallback,
-            intra_op_threads=intra_op_threads, budget=budget, thermal=thermal)
+            intra_op_threads=intra_op_threads, budget=budget, thermal=thermal,
+            device=settings.device, directory=_path(settings.directory),
+            cache_refusal=_NOT_LISTED if settings.deployment_list or settings.public_key else '')
+
+    def pytorch_fp16() -> InferenceRuntime:
+        from c7_inference_ros.runtime.pytorch_fp16_runtime import PytorchFp16Runtime
+        return PytorchFp16Runtime(
+            budget=budget, device=settings.device, allow_cpu_fallback=allow_cpu_fallback,
+            intra_op_threads=intra_op_threads, thermal=thermal)
 
     def dummy() -> InferenceRuntime:
         from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
         return DummyRuntime(budget=budget, thermal=thermal)
 
     builders: dict[str, Callable[[], InferenceRuntime]] = {
-        'onnx_trt_ep': onnx_trt_ep, 'dummy': dummy}
+        'tensorrt': tensorrt, 'onnx_trt_ep': onnx_trt_ep, 'pytorch_fp16': pytorch_fp16,
+        'dummy': dummy}
     if name in builders:
         return builders[name]()
-    available = f'available: {", ".join(builders)}'
-    if name in _NOT_IN_THIS_VERSION:
-        raise RuntimeNotAvailableError(
-            f'runtime {name} is not in this version of c7_inference_ros; {available}; set the '
-            f'parameter runtime to one of them')
     near = nearest(name, builders)
     hint = f'; did you mean {near!r}?' if near else ''
-    raise RuntimeNotAvailableError(f'runtime {name!r} does not exist; {available}{hint}')
+    raise RuntimeNotAvailableError(
+        f'runtime {name!r} does not exist; available: {", ".join(builders)}{hint}')
+
+
+def _path(text: str) -> Path | None:
+    """Return a path that a parameter names; None for an empty text."""
+    return Path(text) if text else None

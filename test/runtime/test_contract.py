@@ -37,6 +37,8 @@ import numpy as np
 import pytest
 from runtime_models import scale_model
 from runtime_models import shared_model
+from torch_models import scale_program
+from torch_models import scale_script
 
 DUMMY = Path(__file__).resolve().parents[2] / 'config' / 'dummy_model.yaml'
 METHODS = ('compile_engine', 'deserialize_engine', 'infer', 'release_engine', 'thermal_state',
@@ -44,10 +46,14 @@ METHODS = ('compile_engine', 'deserialize_engine', 'infer', 'release_engine', 't
 
 
 class Strategy:
-    """One runtime with one model that it loads."""
+    """
+    One runtime with one model that it loads.
 
-    def __init__(self, name, path):
-        self.name, self.path = name, path
+    :param first_step: method of the runtime before which nothing may be created.
+    """
+
+    def __init__(self, name, path, first_step=''):
+        self.name, self.path, self.first_step = name, path, first_step
 
     def build(self, budget, thermal=None):
         try:
@@ -61,13 +67,19 @@ class Strategy:
                 for spec in handle.inputs}
 
 
-@pytest.fixture(params=['onnx_trt_ep', 'onnx_trt_ep-yolox_nano', 'dummy'])
+@pytest.fixture(params=[
+    'onnx_trt_ep', 'onnx_trt_ep-yolox_nano', 'dummy',
+    pytest.param('pytorch_fp16-torchscript', marks=pytest.mark.torch),
+    pytest.param('pytorch_fp16-program', marks=pytest.mark.torch)])
 def strategy(request, tmp_path):
     if request.param == 'dummy':
         return Strategy('dummy', DUMMY)
     if request.param == 'onnx_trt_ep':
-        return Strategy('onnx_trt_ep', scale_model(tmp_path / 'scale.onnx'))
-    return Strategy('onnx_trt_ep', shared_model('yolox_nano.onnx'))
+        return Strategy('onnx_trt_ep', scale_model(tmp_path / 'scale.onnx'), '_make_session')
+    if request.param == 'onnx_trt_ep-yolox_nano':
+        return Strategy('onnx_trt_ep', shared_model('yolox_nano.onnx'), '_make_session')
+    make = scale_script if request.param == 'pytorch_fp16-torchscript' else scale_program
+    return Strategy('pytorch_fp16', make(tmp_path / 'scale.pt'), '_load')
 
 
 @pytest.fixture
@@ -208,6 +220,10 @@ def test_label_says_what_runs(strategy, runtime):
     label = runtime.current_runtime_label()
     if strategy.name == 'dummy':
         assert label.startswith('dummy')
+    elif strategy.name == 'pytorch_fp16':
+        import torch
+        device = 'cuda:0, float16' if torch.cuda.is_available() else 'cpu, float32'
+        assert label == f'PyTorch {torch.__version__} [{device}]'
     else:
         import onnxruntime
         assert label == f'ONNX Runtime {onnxruntime.__version__} [CPUExecutionProvider]'
@@ -216,9 +232,9 @@ def test_label_says_what_runs(strategy, runtime):
 def test_over_budget_nothing_is_created(strategy, monkeypatch):
     budget = MemoryBudget(0, 100)
     runtime = strategy.build(budget)
-    if strategy.name != 'dummy':
-        monkeypatch.setattr(runtime, '_make_session',
-                            lambda model: pytest.fail('a session was created'))
+    if strategy.first_step:
+        monkeypatch.setattr(runtime, strategy.first_step,
+                            lambda *arguments: pytest.fail('something was created'))
     with pytest.raises(OutOfMemoryError) as caught:
         runtime.deserialize_engine(EngineCacheEntry(strategy.path))
     assert strategy.path.stem in str(caught.value)

@@ -15,9 +15,12 @@
 """The runtime is chosen by name, and nothing else is imported."""
 
 import json
+from pathlib import Path
 import subprocess
 import sys
+import types
 
+from c7_inference_ros.config import EngineConfig
 from c7_inference_ros.config import RUNTIMES
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.runtime.factory import build_inference_runtime
@@ -25,8 +28,16 @@ import pytest
 
 HEAVY = ('onnxruntime', 'cv2', 'tensorrt', 'tensorrt_rtx', 'torch', 'pycuda', 'pynvml', 'onnx',
          'yaml', 'rclpy')
-STRATEGIES = {'onnx_trt_ep': 'c7_inference_ros.runtime.onnx_trt_ep_runtime',
+STRATEGIES = {'tensorrt': 'c7_inference_ros.runtime.tensorrt_runtime',
+              'onnx_trt_ep': 'c7_inference_ros.runtime.onnx_trt_ep_runtime',
+              'pytorch_fp16': 'c7_inference_ros.runtime.pytorch_fp16_runtime',
               'dummy': 'c7_inference_ros.runtime.dummy_runtime'}
+#: What the making of each may import of HEAVY.
+BRINGS = {'tensorrt': {'tensorrt', 'tensorrt_rtx', 'pycuda'},
+          'onnx_trt_ep': {'onnxruntime', 'onnx', 'yaml'}, 'pytorch_fp16': {'torch'},
+          'dummy': set()}
+#: The Python package that each needs.
+NEEDS = {'tensorrt': 'pycuda', 'onnx_trt_ep': 'onnxruntime', 'pytorch_fp16': 'torch'}
 
 
 def modules_after(code):
@@ -39,7 +50,8 @@ def modules_after(code):
 
 @pytest.mark.parametrize('module', [
     'c7_inference_ros', 'c7_inference_ros.runtime.base', 'c7_inference_ros.runtime.factory',
-    'c7_inference_ros.runtime.memory_budget', *STRATEGIES.values()])
+    'c7_inference_ros.runtime.memory_budget', 'c7_inference_ros.runtime.onnx_cache',
+    'c7_inference_ros.runtime.pytorch_loading', *STRATEGIES.values()])
 def test_importing_loads_no_heavy_module(module):
     loaded = modules_after(f'import {module}')
     assert module in loaded
@@ -48,51 +60,63 @@ def test_importing_loads_no_heavy_module(module):
 
 @pytest.mark.parametrize('name', STRATEGIES)
 def test_only_the_chosen_strategy_is_imported(name):
-    if name == 'onnx_trt_ep':
-        pytest.importorskip('onnxruntime')
+    """Also where it cannot be made here: the others are not tried in its place."""
     loaded = modules_after(
+        'from c7_inference_ros.errors import RuntimeNotAvailableError\n'
         'from c7_inference_ros.runtime.factory import build_inference_runtime\n'
         'from c7_inference_ros.runtime.memory_budget import MemoryBudget\n'
-        f'build_inference_runtime({name!r}, budget=MemoryBudget(0, 0))')
+        'try:\n'
+        f'    build_inference_runtime({name!r}, budget=MemoryBudget(0, 0))\n'
+        'except RuntimeNotAvailableError:\n'
+        '    pass')
     assert {module for module in STRATEGIES.values() if module in loaded} == {STRATEGIES[name]}
-    assert loaded & set(HEAVY) <= ({'onnxruntime', 'onnx', 'yaml'} if name == 'onnx_trt_ep'
-                                   else set())
+    # PyTorch imports more where it is installed, such as a YAML reader.
+    assert loaded & set(HEAVY) <= BRINGS[name] | ({'yaml', 'onnx'} if 'torch' in loaded else set())
+
+
+def test_an_unknown_strategy_imports_none():
+    loaded = modules_after(
+        'from c7_inference_ros.errors import RuntimeNotAvailableError\n'
+        'from c7_inference_ros.runtime.factory import build_inference_runtime\n'
+        'from c7_inference_ros.runtime.memory_budget import MemoryBudget\n'
+        'try:\n'
+        '    build_inference_runtime("fastest", budget=MemoryBudget(0, 0))\n'
+        'except RuntimeNotAvailableError:\n'
+        '    pass')
+    assert not loaded & {*STRATEGIES.values(), *HEAVY}
 
 
 def test_every_configurable_runtime_has_a_strategy():
     assert set(RUNTIMES) == set(STRATEGIES)
 
 
-@pytest.mark.parametrize('name', ['tensorrt', 'pytorch_fp16'])
-def test_runtimes_of_later_versions_say_so(name, budget):
-    with pytest.raises(RuntimeNotAvailableError) as caught:
-        build_inference_runtime(name, budget=budget)
-    assert f'{name} is not in this version' in str(caught.value)
-    assert 'available: onnx_trt_ep, dummy' in str(caught.value)
-
-
 def test_an_unknown_name_gets_the_nearest(budget):
-    with pytest.raises(RuntimeNotAvailableError, match="'dumy' does not exist; available: onnx_tr"
-                                                       "t_ep, dummy; did you mean 'dummy'"):
+    with pytest.raises(RuntimeNotAvailableError, match="'dumy' does not exist; available: tensorrt"
+                                                       ', onnx_trt_ep, pytorch_fp16, dummy; did '
+                                                       "you mean 'dummy'"):
         build_inference_runtime('dumy', budget=budget)
 
 
-def test_missing_onnxruntime_names_what_to_install(budget, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(RuntimeNotAvailableError, match='pip install onnxruntime, or rosdep key '
-                                                       'python3-onnxruntime-pip') as caught:
-        build_inference_runtime('onnx_trt_ep', budget=budget)
-    assert 'not installed' in str(caught.value)
+@pytest.mark.parametrize(('name', 'words'), [
+    ('onnx_trt_ep', 'pip install onnxruntime, or rosdep key python3-onnxruntime-pip'),
+    ('pytorch_fp16', 'pip install torch, or on a Jetson')])
+def test_a_missing_package_names_what_to_install(budget, monkeypatch, name, words):
+    monkeypatch.setitem(sys.modules, NEEDS[name], None)
+    with pytest.raises(RuntimeNotAvailableError, match=words) as caught:
+        build_inference_runtime(name, budget=budget)
+    assert 'not installed' in str(caught.value) and '\n' not in str(caught.value)
 
 
-def test_a_broken_onnxruntime_says_what_is_broken(budget, monkeypatch, tmp_path):
-    (tmp_path / 'onnxruntime.py').write_text(
-        'raise ImportError("libonnxruntime.so: cannot open shared object file")')
+@pytest.mark.parametrize('name', ['onnx_trt_ep', 'pytorch_fp16'])
+def test_a_broken_package_says_what_is_broken(budget, monkeypatch, tmp_path, name):
+    package = NEEDS[name]
+    (tmp_path / f'{package}.py').write_text(
+        'raise ImportError("libfirst.so: cannot open shared object file")')
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, 'onnxruntime', raising=False)
+    monkeypatch.delitem(sys.modules, package, raising=False)
     with pytest.raises(RuntimeNotAvailableError,
-                       match='does not load: libonnxruntime.so: cannot open'):
-        build_inference_runtime('onnx_trt_ep', budget=budget)
+                       match=f'{package}, which is installed.*does not load: libfirst.so: cannot'):
+        build_inference_runtime(name, budget=budget)
 
 
 def test_settings_reach_the_runtime(budget):
@@ -100,3 +124,37 @@ def test_settings_reach_the_runtime(budget):
     with pytest.raises(RuntimeNotAvailableError, match='allow_cpu_fallback is false'):
         build_inference_runtime('onnx_trt_ep', budget=budget, allow_cpu_fallback=False,
                                 execution_providers=('QNNExecutionProvider',))
+
+
+def test_engine_settings_reach_the_runtimes(budget, tmp_path, monkeypatch):
+    """Each strategy is given what the parameters under engines say."""
+    given = {}
+
+    def module(name, strategy):
+        def make(**options):
+            given[name] = options
+            return name
+        found = types.ModuleType(STRATEGIES[name])
+        setattr(found, strategy, make)
+        monkeypatch.setitem(sys.modules, STRATEGIES[name], found)
+
+    module('tensorrt', 'TensorrtRuntime')
+    module('onnx_trt_ep', 'OnnxTrtEpRuntime')
+    module('pytorch_fp16', 'PytorchFp16Runtime')
+    engines = EngineConfig(directory=str(tmp_path), deployment_list='list.txt', public_key='',
+                           max_accuracy_drop=0.03, package='tensorrt_rtx', cuda_graph=False,
+                           device=2)
+    for name in ('tensorrt', 'onnx_trt_ep', 'pytorch_fp16'):
+        assert build_inference_runtime(name, budget=budget, engines=engines) == name
+        assert given[name]['budget'] is budget and given[name]['device'] == 2
+    told = {key: given['tensorrt'][key] for key in (
+        'directory', 'deployment_list', 'public_key', 'max_accuracy_drop', 'package',
+        'use_cuda_graph')}
+    assert told == {'directory': tmp_path, 'deployment_list': Path('list.txt'),
+                    'public_key': None, 'max_accuracy_drop': 0.03, 'package': 'tensorrt_rtx',
+                    'use_cuda_graph': False}
+    assert given['onnx_trt_ep']['directory'] == tmp_path
+    assert 'nobody can' in given['onnx_trt_ep']['cache_refusal']
+    build_inference_runtime('onnx_trt_ep', budget=budget)
+    assert given['onnx_trt_ep']['directory'] is None
+    assert given['onnx_trt_ep']['cache_refusal'] == ''
