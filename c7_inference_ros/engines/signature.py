@@ -182,4 +182,5 @@ def _no_key(what: str, path: Path, expected: str, error: Exception) -> Configura
 
 def _wrong_kind(what: str, path: Path, expected: str, key: object) -> ConfigurationError:
     return ConfigurationError(
-        f'{what} {path} holds a key of type {type(key).__name__.lstrip("_")}, expected an {expected}; {_MAKE}')
+        f'{what} {path} holds a key of type {type(key).__name__.lstrip("_")}, expected an '
+        f'{expected}; {_MAKE}')

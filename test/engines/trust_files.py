@@ -33,7 +33,9 @@ from c7_inference_ros.model_files.tensor_spec import TensorSpec
 import numpy as np
 import pytest
 
-MODELS = Path(__file__).resolve().parents[2] / 'models'
+ROOT = Path(__file__).resolve().parents[2]
+#: A small network, and the one that is always here.
+REAL_MODELS = (ROOT.parent / 'shared/models/yolox_nano.onnx', ROOT / 'models/person_ssdlite.onnx')
 ORIN = HostTuple('87', '36.4.3', 'tensorrt', '10.3.0', 'Jetson Orin Nano 8GB')
 RTX = HostTuple(ANY_SM, 'x86', 'tensorrt_rtx', '1.7.1.116', 'NVIDIA RTX A2000')
 FP16 = PrecisionMode.FP16
@@ -124,13 +126,13 @@ def save_keys(key, folder, name):
 
 @functools.lru_cache(maxsize=None)
 def real_engine():
-    """Build the shipped detector with the TensorRT-RTX that is installed; (plan, version)."""
+    """Build a detector with the TensorRT-RTX that is installed; return (plan, version)."""
     trt = pytest.importorskip('tensorrt_rtx', reason='TensorRT-RTX is not installed here')
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(MODELS / 'person_ssdlite.onnx'))
+    assert parser.parse_from_file(str(next(path for path in REAL_MODELS if path.is_file())))
     plan = builder.build_serialized_network(network, builder.create_builder_config())
     return bytes(memoryview(plan).cast('B')), trt.__version__
 
