@@ -153,7 +153,9 @@ def quantize(model: QuantizableModel, ranges: Mapping[str, float],
         list(OPERATORS), {
             'ActivationSymmetric': True, 'WeightSymmetric': True, 'AddQDQPairToWeight': False,
             'DedicatedQDQPair': True, 'QuantizeBias': False,
-            'OpTypesToExcludeOutputQuantization': list(OPERATORS)})
+            'OpTypesToExcludeOutputQuantization': list(OPERATORS),
+            # Without this, scales of weights grow to suit an int32 bias that there is not.
+            'QDQDisableWeightAdjustForInt32Bias': True})
     quantizer.quantize_model()
     _keep_for_others(quantizer.model.model.graph, frozenset(chosen))
     quantizer.model.topological_sort()

@@ -14,25 +14,22 @@
 
 """Models on real pictures through the package's own preprocessing and decoders, and their mAP."""
 
-import contextlib
 from dataclasses import dataclass
 from dataclasses import replace
-import io
-import json
 from pathlib import Path
 from typing import Any
 from typing import Callable
 from typing import Dict
 from typing import Iterable
-from typing import List
 from typing import Tuple
 
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.tools import accuracy
+from c7_inference_ros.tools.accuracy import LabelledPictures
 from c7_inference_ros.vision.decoders.base import OutputSpec
 from c7_inference_ros.vision.decoders.registry import select_decoder
 from c7_inference_ros.vision.detections import Detections
-from c7_inference_ros.vision.images import decode_compressed
 from c7_inference_ros.vision.images import SourceImage
 from c7_inference_ros.vision.labels import Labels
 from c7_inference_ros.vision.labels import load_labels
@@ -147,46 +144,15 @@ def _spec(tensor: Any) -> OutputSpec:
     return OutputSpec(tensor.name, shape, np.dtype(_DTYPES[tensor.type]))
 
 
-def pictures() -> Iterable[Tuple[int, SourceImage]]:
-    """Yield the id and the pixels of each reference picture."""
-    need(PICTURES)
-    described = json.loads((PICTURES / 'instances.json').read_text(encoding='utf-8'))
-    for entry in described['images']:
-        data = (PICTURES / 'images' / entry['file_name']).read_bytes()
-        yield entry['id'], decode_compressed(data)
-
-
-def rows_of(image_id: int, found: Detections, categories: Dict[int, int]) -> List[List[float]]:
-    """Return boxes as COCO wants them: id, x, y, width, height, score, category."""
-    return [[image_id, x1, y1, x2 - x1, y2 - y1, score, categories[int(class_id)]]
-            for (x1, y1, x2, y2), score, class_id in zip(found.boxes, found.scores,
-                                                         found.class_ids)]
-
-
-def mean_average_precision(detector: Callable[[SourceImage], Detections], names: Iterable[str],
-                           only: Tuple[str, ...] = ()) -> Tuple[float, float]:
+def mean_average_precision(detector: Callable[[SourceImage], Detections], names: Iterable[str]
+                           ) -> Tuple[float, float]:
     """
     Return mAP50-95 and mAP50 on the reference pictures.
 
-    COCO itself takes the best 100 boxes of each class and picture.
-
-    :param names: class names in the order of the model.
-    :param only: names of the classes to count; every one when empty.
+    :param names: class names in the order of the model; others are not counted.
     """
     pytest.importorskip('pycocotools')
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
     need(PICTURES)
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(PICTURES / 'instances.json'))
-        by_name = {entry['name']: entry['id'] for entry in truth.dataset['categories']}
-        categories = {index: by_name[name] for index, name in enumerate(names)}
-        rows = [row for image_id, image in pictures()
-                for row in rows_of(image_id, detector(image), categories)]
-        result = COCOeval(truth, truth.loadRes(np.array(rows, np.float64)), 'bbox')
-        if only:
-            result.params.catIds = [by_name[name] for name in only]
-        result.evaluate()
-        result.accumulate()
-        result.summarize()
-    return float(result.stats[0]), float(result.stats[1])
+    pictures = LabelledPictures(PICTURES / 'images', PICTURES / 'instances.json')
+    found = accuracy.mean_average_precision(pictures, detector, tuple(names))
+    return found.map50_95, found.map50
