@@ -87,6 +87,8 @@ def _make_parser() -> argparse.ArgumentParser:
     listing.add_argument('directory', metavar='DIR', nargs='?', default='.',
                          help='the folder; the working directory unless given')
     for command in (verify, listing):
+        command.add_argument('--max-accuracy-drop', metavar='DROP', default='1',
+                             help='largest loss of accuracy that an engine may record')
         command.add_argument('--public-key', metavar='PEM', default='',
                              help='Ed25519 public key that must have signed the manifest')
         command.add_argument('--deployment-list', metavar='FILE', default='',

@@ -24,8 +24,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 from typing import Iterator
@@ -35,6 +37,8 @@ from typing import Sequence
 GOOD, NO, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 #: Without a terminal, progress is one line in this many seconds.
 _PLAIN_INTERVAL_S = 10.0
+#: Width of a progress bar with its text, and of the text behind it.
+_COLUMNS, _PART_WIDTH = 100, 40
 _UNITS = ('KiB', 'MiB', 'GiB', 'TiB')
 
 
@@ -54,9 +58,12 @@ class Console:
         """Say nothing yet."""
         self.program = program
         self.is_json = is_json
+        self._progress: Progress | None = None
 
     def say(self, text: str) -> None:
         """Tell on standard error what is being done."""
+        if self._progress is not None:
+            self._progress.hide()
         print(f'{self.program}: {text}', file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
@@ -92,70 +99,111 @@ class Console:
 
         :param what: what is done.
         """
-        shown = _Bar(what) if _has_bar() else _Lines(self, what)
+        shown = self._progress = _Bar(what) if _has_bar() else _Lines(self, what)
         try:
             yield shown
         finally:
+            self._progress = None
             shown.close()
 
 
 class Progress:
     """How far something is; made by :meth:`Console.progress`."""
 
-    def update(self, what: str, done: int, total: int) -> None:
+    def __init__(self) -> None:
+        """Begin with nothing done."""
+        self._lock = threading.Lock()
+        self._open: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._share = 0.0
+        self._next = 0.0
+
+    def update(self, part: str, done: int, total: int) -> None:
         """
         Tell how far it is, from any thread.
 
-        :param what: the part that is in work; empty where there is only one.
+        Parts may lie within parts: one that begins (``done`` is 0) before another is complete is
+        a step of that one.
+
+        :param part: the part that is in work.
         :param done: how much of the part is done.
-        :param total: how much that is when it is finished; 0 where nobody knows.
+        :param total: how much that is when it is complete; 0 where nobody knows.
         """
-        raise NotImplementedError
+        with self._lock:
+            if total > 0 and done >= total:
+                self._open.pop(part, None)
+                # What lies within has no end of its own that anybody told.
+            else:
+                self._open[part] = done / total if total > 0 else 0.0
+                self._steps[part] = total
+            share = 0.0
+            for name in reversed(self._open):
+                share = self._open[name] + share / max(1, self._steps[name])
+            # Steps of equal length are a guess: never go back.
+            self._share = max(self._share, min(share, 1.0))
+            now = time.monotonic()
+            if now < self._next:
+                return
+            self._next = now + self._show(part)
+
+    def hide(self) -> None:
+        """Make room for a line of text; the next update shows it again."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+
+    def _show(self, part: str) -> float:
+        """Show :attr:`_share`; return for how long that is enough, seconds."""
+        raise NotImplementedError
 
 
 class _Bar(Progress):
 
     def __init__(self, what: str) -> None:
-        from tqdm import tqdm
+        super().__init__()
+        self._what = what
+        self._bar: Any = None
 
-        # Gone when it is finished: what remains to be said is in the result.
-        self._bar: Any = tqdm(desc=what, unit='', leave=False, dynamic_ncols=True,
-                              mininterval=0.1, file=sys.stderr,
-                              bar_format='{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} '
-                                         '[{elapsed}] {postfix}')
-        self._what = ''
-
-    def update(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self._what = what
-            self._bar.reset(total=total or None)
-            self._bar.set_postfix_str(what, refresh=False)
-        self._bar.total = total or None
-        self._bar.n = done
-        self._bar.update(0)
-        self._bar.refresh()
+    def hide(self) -> None:
+        if self._bar is not None:
+            self._bar.clear()
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show(self, part: str) -> float:
+        if self._bar is None:
+            self._bar = self._make()
+        self._bar.n = int(self._share * 1000)
+        self._bar.set_postfix_str(part[:_PART_WIDTH].lower())
+        return 0.1
+
+    def _make(self) -> Any:
+        from tqdm import tqdm
+
+        try:
+            # Some terminals do not know how wide they are, and a bar of no width is none.
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+        except OSError:
+            columns = _COLUMNS
+        # Gone when it is finished: what remains to be said is in the result.
+        return tqdm(desc=self._what, total=1000, leave=False, ncols=min(columns, _COLUMNS),
+                    nrows=24, file=sys.stderr,
+                    bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}')
 
 
 class _Lines(Progress):
 
     def __init__(self, console: Console, what: str) -> None:
+        super().__init__()
         self._console = console
         self._what = what
         self._next = time.monotonic() + _PLAIN_INTERVAL_S
 
-    def update(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + _PLAIN_INTERVAL_S
-        share = f'{done} of {total}' if total else f'{done}'
-        self._console.say(f'{self._what}: {what + ", " if what else ""}{share}')
+    def _show(self, part: str) -> float:
+        self._console.say(f'{self._what}: {self._share:.0%}, {part.lower()}')
+        return _PLAIN_INTERVAL_S
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> list[str]:

@@ -196,15 +196,12 @@ def manifest_report(manifest: EngineManifest) -> list[tuple[str, str]]:
     rows += [('input', tensor_text(one)) for one in manifest.inputs]
     rows += [('output', tensor_text(one)) for one in manifest.outputs]
     rows += [('profile', f'{profile.name}: ' + '; '.join(
-        f'{name} {" | ".join(_shape(shape) for shape in shapes)}'
-        for name, shapes in profile.shapes.items())) for profile in manifest.profiles]
+        f'{name} {_range(*shapes)}' for name, shapes in profile.shapes.items()))
+        for profile in manifest.profiles]
     if manifest.tensor_types:
         rows.append(('types', ', '.join(f'{count} x {kind}' for kind, count in sorted(
             manifest.tensor_types.items(), key=lambda item: -item[1]))))
-    context = [size for size in manifest.context_bytes if size is not None]
-    rows.append(('memory', f'weights {size_text(manifest.weights_bytes)}, context '
-                           f'{size_text(max(context) if context else None)}, inputs and outputs '
-                           f'{size_text(manifest.io_bytes)}'))
+    rows.append(('memory', _memory(manifest)))
     rows += _processing_rows(manifest)
     if manifest.calibration is not None:
         rows.append(('calibration', ', '.join(
@@ -215,8 +212,10 @@ def manifest_report(manifest: EngineManifest) -> list[tuple[str, str]]:
         rows.append(('accuracy', f'{check.metric} {check.measured:.4f}, float32 '
                                  f'{check.reference:.4f}, drop {check.drop:+.4f} of at most '
                                  f'{check.limit:g}, {check.images} images'))
-    rows += [('setting', f'{key}: {value}') for key, value in manifest.settings.items()
-             if key != PARTS]
+    settings = [f'{key} {_setting(value)}' for key, value in manifest.settings.items()
+                if key != PARTS]
+    if settings:
+        rows.append(('settings', ', '.join(settings)))
     rows.append(('ONNX model', f'SHA-256 {manifest.onnx_sha256}'))
     rows += [('warning', text) for text in manifest.warnings]
     return rows
@@ -227,6 +226,28 @@ def tensor_text(spec: TensorSpec) -> str:
     largest = f', at most {_shape(spec.max_shape)}' if (
         spec.max_shape and spec.max_shape != spec.shape) else ''
     return f'{spec.name} {spec.dtype.name} {_shape(spec.shape)}{largest}'
+
+
+def _memory(manifest: EngineManifest) -> str:
+    io = f'inputs and outputs {size_text(manifest.io_bytes)}'
+    context = max((size for size in manifest.context_bytes if size is not None), default=None)
+    if manifest.weights_bytes is None and context is None:
+        return f'{io}; weights and context are only known where it was loaded'
+    return (f'weights {size_text(manifest.weights_bytes)}, context {size_text(context)}, {io}')
+
+
+def _range(smallest: tuple[int, ...], best: tuple[int, ...], largest: tuple[int, ...]) -> str:
+    if smallest == largest:
+        return _shape(best)
+    return f'{_shape(smallest)} to {_shape(largest)}, best at {_shape(best)}'
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    if isinstance(value, list):
+        return ' '.join(map(str, value)) or 'none'
+    return str(value)
 
 
 def _processing_rows(manifest: EngineManifest) -> list[tuple[str, str]]:

@@ -42,8 +42,33 @@ def small_model(path, batch=1, scale=2.0, is_external=False, metadata=None, seed
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     if is_external:
+        path.with_suffix('.data').unlink(missing_ok=True)  # it would be appended to
         onnx.save_model(model, str(path), save_as_external_data=True, size_threshold=0,
                         location=f'{path.stem}.data')
     else:
         onnx.save_model(model, str(path))
+    return path
+
+
+def quantised_model(path, batch=1):
+    """Write the convolution of :func:`small_model` with Q/DQ pairs before it."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed; run: make env')
+    helper, kinds = onnx.helper, onnx.TensorProto
+    weights = np.random.default_rng(1).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+
+    def tensor(name, value, kind):
+        return onnx.numpy_helper.from_array(np.array(value, kind), name)
+
+    graph = helper.make_graph(
+        [helper.make_node('QuantizeLinear', ['x', 'xs', 'z'], ['xq'], name='/xq'),
+         helper.make_node('DequantizeLinear', ['xq', 'xs', 'z'], ['xd'], name='/xd'),
+         helper.make_node('DequantizeLinear', ['w', 'ws', 'z'], ['wd'], name='/wd'),
+         helper.make_node('Conv', ['xd', 'wd'], ['c'], name='/conv', pads=[1] * 4),
+         helper.make_node('Relu', ['c'], ['y'], name='/relu')],
+        'graph', [helper.make_tensor_value_info('x', kinds.FLOAT, [batch, 3, 16, 16])],
+        [helper.make_tensor_value_info('y', kinds.FLOAT, [batch, 8, 16, 16])],
+        [tensor('w', weights, np.int8), tensor('xs', 0.01, np.float32),
+         tensor('ws', 0.01, np.float32), tensor('z', 0, np.int8)])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid('', 17)])
+    onnx.save_model(model, str(path))
     return path
