@@ -99,9 +99,8 @@ def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract
     :raises EngineBuildError: nothing that was found is within the limit.
     """
     fixed = model.matching(patterns)
-    quantized = quantize(model, ranges, fixed)
     if truth is None:
-        return LayerChoice(tuple(sorted(fixed))), quantized
+        return LayerChoice(tuple(sorted(fixed))), quantize(model, ranges, fixed)
     measure = _Measure(model, ranges, contract, truth, on_progress)
     reference = measure.of(open_session(model.source.path, str(model.source.path)).run)
     search = _Search(measure, reference, max_drop, fixed, time.monotonic() + timeout_s)
@@ -109,8 +108,8 @@ def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract
     if search.drop > max_drop * _TARGET:
         _log.info('INT8 of %s loses %.4f %s with all layers in int8; looking for the layers that '
                   'cause it', model.source.path, search.drop, METRIC)
-        ranked = [name for name in measure.rank(quantized) if name not in fixed]
-        search.run(ranked)
+        ranked = measure.rank(search.quantized)
+        search.run([name for name in ranked if name not in fixed])
     if search.drop > max_drop:
         count = len(model.layers) - len(layers_without_range(model, ranges))
         raise EngineBuildError(
@@ -124,7 +123,7 @@ def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract
     _log.info('INT8 of %s: %s %.4f, float32 %.4f; %d layers stay in float32%s',
               model.source.path, METRIC, check.measured, reference, len(excluded),
               f': {", ".join(excluded)}' if excluded else '')
-    return LayerChoice(excluded, check), quantize(model, ranges, excluded)
+    return LayerChoice(excluded, check), search.quantized
 
 
 class _Measure:
@@ -133,7 +132,6 @@ class _Measure:
     def __init__(self, model: QuantizableModel, ranges: Mapping[str, float],
                  contract: ModelContract, truth: LabelledPictures, on_progress: OnProgress
                  ) -> None:
-        self.layers = tuple(model.layers)
         self._model = model
         self._ranges = ranges
         self._contract = contract
@@ -149,10 +147,10 @@ class _Measure:
         detector = OnnxDetector(self._contract, self._outputs, run)
         return mean_average_precision(self._truth, detector, self._contract.labels.names).map50
 
-    def without(self, excluded: Collection[str]) -> float:
-        """Return the accuracy with some layers in float32."""
+    def without(self, excluded: Collection[str]) -> tuple[float, bytes]:
+        """Return the accuracy with some layers in float32, and that model."""
         quantized = quantize(self._model, self._ranges, excluded)
-        return self.of(open_session(quantized, str(self._model.source.path)).run)
+        return self.of(open_session(quantized, str(self._model.source.path)).run), quantized
 
     def rank(self, quantized: bytes) -> list[str]:
         """Return the layers, the worst first, by what they do to the first picture."""
@@ -170,6 +168,7 @@ class _Search:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.best: frozenset[str] = frozenset()
         self.drop = float('inf')
+        self.quantized = b''
         self._measure = measure
         self._reference = reference
         self._target = max_drop * _TARGET
@@ -183,10 +182,11 @@ class _Search:
 
         :returns: whether it is as good as wanted.
         """
-        drop = self._reference - self._measure.without(self._fixed | layers)
+        accuracy, quantized = self._measure.without(self._fixed | layers)
+        drop = self._reference - accuracy
         is_good = drop <= self._target
         if is_good or drop < self.drop:
-            self.best, self.drop = layers, drop
+            self.best, self.drop, self.quantized = layers, drop, quantized
         return is_good
 
     def run(self, ranked: list[str]) -> None:
