@@ -27,16 +27,16 @@ import time
 from typing import Any
 from typing import Callable
 
+from c7_inference_ros.engines.build_messages import failure_reason
+from c7_inference_ros.engines.build_messages import useful_warnings
 from c7_inference_ros.engines.build_progress import BuildProgress
 from c7_inference_ros.engines.builder import BuildRequest
 from c7_inference_ros.engines.builder import BuiltEngine
 from c7_inference_ros.engines.builder_settings import hardware_compatibility
 from c7_inference_ros.engines.network import check_precision
-from c7_inference_ros.engines.network import failure_reason
 from c7_inference_ros.engines.network import parse_network
 from c7_inference_ros.engines.network import ParsedNetwork
 from c7_inference_ros.engines.network import tensor_specs
-from c7_inference_ros.engines.network import useful_warnings
 from c7_inference_ros.engines.plan_header import parse_plan_header
 from c7_inference_ros.engines.profiles import settle_profiles
 from c7_inference_ros.engines.tensorrt_api import TensorrtApi

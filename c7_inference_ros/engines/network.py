@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
-from typing import Iterable
 from typing import Iterator
 from typing import Mapping
 from typing import Sequence
@@ -35,7 +34,6 @@ from c7_inference_ros.engines.builder import BuildRequest
 from c7_inference_ros.engines.profiles import largest_shapes
 from c7_inference_ros.engines.profiles import NetworkInput
 from c7_inference_ros.engines.tensorrt_api import TensorrtApi
-from c7_inference_ros.engines.tensorrt_log import Captured
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import EngineBuildError
@@ -53,12 +51,6 @@ TYPE_NAMES = {'FLOAT': 'float32', 'HALF': 'float16', 'BF16': 'bfloat16', 'INT8':
               'INT32': 'int32', 'INT64': 'int64', 'BOOL': 'bool', 'UINT8': 'uint8',
               'FP8': 'float8', 'INT4': 'int4', 'FP4': 'float4'}
 _NOT_IN_NUMPY = {'bfloat16', 'float8', 'int4', 'float4'}
-#: What is said in every build and means nothing.
-_NOISE = ('Thread context has not been set', 'strongly typed is enabled by default',
-          'is unsupported in TensorRT-RTX')
-#: What follows from the lack of a GPU or from another error, and explains neither.
-_AFTERMATH = ('catchCudaError', 'While parsing node number', '--- Begin node', '--- End node')
-_MAX_REASON = 700
 # Numbers of onnx.ModelProto, GraphProto and NodeProto.
 _GRAPH, _NODE, _NAME, _OP_TYPE = 7, 1, 3, 4
 
@@ -215,38 +207,38 @@ def tensor_specs(parsed: ParsedNetwork, model: str, profiles: Sequence[Optimizat
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     open_shapes = [tuple(one.shape) for one in outputs]
+    answers = [_output_shapes(inputs, outputs, largest_shapes(parsed.inputs, (profile,)))
+               for profile in profiles or (OptimizationProfile('', {}),)]
+    for tensor, one in zip(inputs, parsed.inputs):
+        tensor.shape = one.shape
+    known = [shapes for shapes in answers if shapes is not None]
+    most = ([_most(shapes) for shapes in zip(*known)] if len(known) == len(answers)
+            else open_shapes)
     largest = largest_shapes(parsed.inputs, profiles)
-    # The network infers shapes itself: fix its inputs for a moment and ask.
-    for tensor in inputs:
-        tensor.shape = largest[tensor.name]
-    try:
-        largest_outputs = [tuple(one.shape) for one in outputs]
-    finally:
-        for tensor, one in zip(inputs, parsed.inputs):
-            tensor.shape = one.shape
     return (tuple(TensorSpec(tensor.name, _numpy_type(model, tensor), one.shape,
                              largest[one.name]) for tensor, one in zip(inputs, parsed.inputs)),
-            tuple(TensorSpec(tensor.name, _numpy_type(model, tensor), shape, most)
-                  for tensor, shape, most in zip(outputs, open_shapes, largest_outputs)))
+            tuple(TensorSpec(tensor.name, _numpy_type(model, tensor), *shapes)
+                  for tensor, *shapes in zip(outputs, open_shapes, most)))
 
 
-def failure_reason(said: Captured) -> str:
-    """Return why a build failed, in one line, without what only follows from the real errors."""
-    errors = [text for text in said.errors() if not _is_any(text, _NOISE)]
-    causes = [text for text in errors if not _is_any(text, _AFTERMATH)] or errors
-    text = '; '.join(causes or useful_warnings(said.warnings())[-3:])
-    if len(text) > _MAX_REASON:
-        text = f'{text[:_MAX_REASON]}...'
-    return text or 'TensorRT gave no reason'
+def _output_shapes(inputs: Sequence[Any], outputs: Sequence[Any],
+                   shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[int, ...]] | None:
+    """
+    Return the shapes of outputs for shapes of inputs; the network infers them itself.
+
+    None where they contradict each other: the build will fail, and say why.
+    """
+    for tensor in inputs:
+        tensor.shape = shapes[tensor.name]
+    try:
+        return [tuple(one.shape) for one in outputs]
+    except (RuntimeError, ValueError):
+        return None
 
 
-def useful_warnings(warnings: Iterable[str]) -> tuple[str, ...]:
-    """Return the warnings without those that every build gives."""
-    return tuple(text for text in warnings if not _is_any(text, _NOISE))
-
-
-def _is_any(text: str, patterns: Sequence[str]) -> bool:
-    return any(pattern in text for pattern in patterns)
+def _most(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the largest size of each dimension; -1 where one is not known."""
+    return tuple(-1 if min(sizes) < 0 else max(sizes) for sizes in zip(*shapes))
 
 
 def _refused(model: str, profile: OptimizationProfile, why: str) -> EngineBuildError:
