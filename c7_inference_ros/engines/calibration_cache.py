@@ -33,9 +33,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-import fcntl
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from c7_inference_ros.engines.atomic_file import write_atomically
 from c7_inference_ros.engines.atomic_file import write_problem
 from c7_inference_ros.engines.build_key import changes
 from c7_inference_ros.engines.build_key import key_of
+from c7_inference_ros.engines.folder_lock import lock_file
 from c7_inference_ros.engines.sidecar import parse_sidecar
 from c7_inference_ros.engines.sidecar import SIDECAR_MAX_BYTES
 from c7_inference_ros.engines.sidecar import sidecar_path
@@ -63,7 +64,10 @@ PARTS_SUFFIX = '.made_from.json'
 MAX_BYTES = 64 << 20
 #: Raised when caches of before have to be made again although nothing else changed.
 _SCHEME = 1
+#: A calibration of many images on a small machine takes its time.
+LOCK_TIMEOUT_S = 3600.0
 _MAKE_AGAIN = 'delete it and its sidecars to have it made again, or restore them'
+_log = logging.getLogger(__name__)
 
 Content = TypeVar('Content')
 
@@ -134,20 +138,16 @@ class CalibrationCache(Generic[Content]):
         """
         Keep other processes from the cache for as long as the block runs; they wait.
 
-        :raises CalibrationCacheError: the folder cannot be written.
+        :raises CalibrationCacheError: the folder cannot be made.
+        :raises EngineBuildError: it is still held after :data:`LOCK_TIMEOUT_S`, or cannot be.
         """
-        lock = self.path.with_name(f'.{self.path.name}.lock')
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
-                                 0o600)
         except OSError as error:
             raise CalibrationCacheError(write_problem(error, self.path)) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with lock_file(self.path.with_name(f'.{self.path.name}.lock'), str(self.path),
+                       LOCK_TIMEOUT_S, _log.info):
             yield
-        finally:
-            os.close(descriptor)
 
     def check(self) -> Checked[Content]:
         """

@@ -20,8 +20,12 @@ INT8 for one model: from images to a quantised ONNX that is accurate enough, or 
     prepared = prepare(CalibrationRequest(model, config, cache, images=folder))
     ...                      # prepared.parts says what the engine will depend on
     int8 = calibrate(prepared)
-    int8.quantized           # bytes of the Q/DQ model, for the builder
+    int8.quantized               # bytes of the Q/DQ model, for the builder
     int8.record, int8.accuracy   # for the manifest
+
+    # or, with the engine compiler:
+    with int8_quantizer(request) as quantize:
+        compile_engine(model, build_config, quantize=quantize)
 
 The ranges are kept in the calibration cache, and with them which layers stay in float32 and how
 accurate the result was. As long as nothing that they depend on changes, no image is looked at
@@ -30,29 +34,35 @@ again.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import hashlib
 import logging
 from pathlib import Path
+import tempfile
 from typing import Any
+from typing import Callable
+from typing import Iterator
 from typing import Mapping
 
-from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.engines.build_key import key_of
+from c7_inference_ros.engines.builder import EngineBuilder
 from c7_inference_ros.engines.builder import OnProgress
-from c7_inference_ros.engines.calibration_cache import cache_parts
 from c7_inference_ros.engines.calibration_cache import CACHE_SUFFIX
 from c7_inference_ros.engines.calibration_cache import CalibrationCache
 from c7_inference_ros.engines.calibration_table import ALGORITHM as TABLE_ALGORITHM
 from c7_inference_ros.engines.calibration_table import CalibrationTable
 from c7_inference_ros.engines.calibration_table import parse_table
 from c7_inference_ros.engines.calibrator import ImplicitDataset
+from c7_inference_ros.engines.compiler import Quantization
+from c7_inference_ros.engines.compiler import Quantize
 from c7_inference_ros.engines.entropy import ALGORITHM
 from c7_inference_ros.engines.onnx_source import OnnxSource
-from c7_inference_ros.engines.onnx_source import read_onnx_source
 from c7_inference_ros.engines.quantizable_model import QuantizableModel
 from c7_inference_ros.engines.quantizable_model import read_quantizable
+from c7_inference_ros.engines.quantization import check_explicit_support
 from c7_inference_ros.engines.quantization import layers_without_range
 from c7_inference_ros.engines.quantization import measure_ranges
 from c7_inference_ros.engines.quantization import METHOD
@@ -62,110 +72,17 @@ from c7_inference_ros.engines.quantization import quantizer_version
 from c7_inference_ros.engines.quantization import unpack_ranges
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.errors import CalibrationCacheError
-from c7_inference_ros.errors import ConfigurationError
-from c7_inference_ros.pipeline.model_contract import ModelContract
-from c7_inference_ros.pipeline.model_contract import resolve_contract
-from c7_inference_ros.runtime.base import EngineHandle
-from c7_inference_ros.tools.accuracy import LabelledPictures
-from c7_inference_ros.tools.accuracy import measuring
-from c7_inference_ros.tools.accuracy import METRIC
-from c7_inference_ros.tools.calibration_data import BagTopic
 from c7_inference_ros.tools.calibration_data import calibration_feeds
-from c7_inference_ros.tools.calibration_data import ImageDataset
-from c7_inference_ros.tools.calibration_data import MAX_IMAGES
-from c7_inference_ros.tools.calibration_data import MIN_IMAGES
-from c7_inference_ros.tools.calibration_data import PictureFolder
+from c7_inference_ros.tools.int8_request import CalibrationRequest
+from c7_inference_ros.tools.int8_request import prepare
+from c7_inference_ros.tools.int8_request import PreparedCalibration
 from c7_inference_ros.tools.layer_choice import choose_layers
 from c7_inference_ros.tools.layer_choice import LayerChoice
 
-MAX_DROP = 0.03
-SEARCH_TIMEOUT_S = 600.0
+__all__ = ['calibrate', 'CalibrationRequest', 'implicit_calibration_inputs', 'int8_quantizer',
+           'Int8Model', 'prepare', 'PreparedCalibration']
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CalibrationRequest:
-    """
-    What INT8 is to be made of.
-
-    :param model: the float32 ONNX file.
-    :param config: how the node uses the model: preprocessing, decoder.
-    :param cache: ``<x>.calib_cache``; beside the model unless given.
-    :param labels: file with class names; what ``config`` says when None.
-    :param images: folder of pictures to calibrate with, or None.
-    :param bag: rosbag to calibrate with, or None.
-    :param topic: image topic in that bag.
-    :param every: take every n-th image of the bag.
-    :param min_images: fewer are refused.
-    :param max_images: of more, this many are taken.
-    :param accuracy_images: folder of pictures that accuracy is checked on; no check when None.
-    :param accuracy_annotations: their ground truth, COCO format.
-    :param max_drop: largest accepted loss of mAP50 against float32.
-    :param high_precision_nodes: patterns of layers that stay float32 whatever their accuracy.
-    :param search_timeout_s: after this long the search for layers takes the best that it has.
-    """
-
-    model: Path
-    config: ModelConfig | None
-    cache: Path | None = None
-    labels: Path | None = None
-    images: Path | None = None
-    bag: Path | None = None
-    topic: str = ''
-    every: int = 1
-    min_images: int = MIN_IMAGES
-    max_images: int = MAX_IMAGES
-    accuracy_images: Path | None = None
-    accuracy_annotations: Path | None = None
-    max_drop: float = MAX_DROP
-    high_precision_nodes: tuple[str, ...] = ()
-    search_timeout_s: float = SEARCH_TIMEOUT_S
-
-
-@dataclass(frozen=True)
-class PreparedCalibration:
-    """
-    A request whose model, images and ground truth were read and hashed.
-
-    :param request: what was asked for.
-    :param source: the model.
-    :param contract: preprocessing and decoder, with settings for measuring accuracy.
-    :param dataset: images to calibrate with.
-    :param truth: pictures to measure accuracy on, or None.
-    """
-
-    request: CalibrationRequest
-    source: OnnxSource
-    contract: ModelContract
-    dataset: ImageDataset
-    truth: LabelledPictures | None
-
-    @property
-    def cache(self) -> Path:
-        """Where the calibration cache is."""
-        return self.request.cache or self.request.model.with_suffix(CACHE_SUFFIX)
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """Everything that the ranges depend on, plain values by a name for people."""
-        return self.parts_for(ALGORITHM, quantizer_version())
-
-    @property
-    def accuracy_parts(self) -> dict[str, Any]:
-        """What the choice of float32 layers depends on besides, plain values."""
-        request, contract = self.request, self.contract
-        return {'ground truth': self.truth.sha256 if self.truth else None,
-                'limit': request.max_drop, 'metric': METRIC, 'decoder': contract.decoder.name,
-                'labels': list(contract.labels.names),
-                'layers in float32': sorted(request.high_precision_nodes)}
-
-    def parts_for(self, calibrator: str, version: str) -> dict[str, Any]:
-        """Return what the product of a calibrator of some version depends on."""
-        spec = self.contract.spec
-        return cache_parts(
-            dataset=self.dataset.sha256, images=len(self.dataset),
-            onnx_sha256=self.source.sha256, preprocessing=spec.to_dict(), calibrator=calibrator,
-            batch=1, profile={self.contract.image_input: list(spec.shape)}, version=version)
 
 
 @dataclass(frozen=True)
@@ -178,7 +95,8 @@ class Int8Model:
     :param accuracy: how it was checked, or None.
     :param is_reused: whether the ranges came from the cache.
     :param reason: why, one clause.
-    :param record: for :attr:`EngineManifest.calibration`, plain values.
+    :param record: for :attr:`EngineManifest.calibration`, plain values; the same whether the
+        ranges were reused or not, because the engine is.
     """
 
     quantized: bytes
@@ -187,41 +105,6 @@ class Int8Model:
     is_reused: bool
     reason: str
     record: Mapping[str, Any] = field(default_factory=dict)
-
-
-def prepare(request: CalibrationRequest) -> PreparedCalibration:
-    """
-    Read and hash what a calibration depends on; seconds, no inference.
-
-    :raises ConfigurationError: settings, labels or ground truth do not fit.
-    :raises CalibrationCacheError: there are too few images, or one cannot be read.
-    :raises EngineDeserializeError: the model cannot be used.
-    :raises RuntimeNotAvailableError: something that is needed is not installed.
-    """
-    if request.config is None:
-        raise ConfigurationError(
-            f'{request.model} cannot be calibrated without its preprocessing; give the parameter '
-            f'file of the node, or preprocess in CONFIG.json')
-    source = read_onnx_source(request.model)
-    handle = EngineHandle(request.model.stem, source.inputs, source.outputs, source.metadata)
-    contract = resolve_contract(handle, measuring(request.config), request.labels)
-    dataset: ImageDataset
-    if request.images is not None:
-        dataset = PictureFolder(request.images, request.min_images, request.max_images)
-    elif request.bag is not None:
-        dataset = BagTopic(request.bag, request.topic, request.every, request.min_images,
-                           request.max_images)
-    else:
-        raise ConfigurationError(f'{request.model} cannot be calibrated without images; give a '
-                                 f'folder of pictures, or a rosbag and its image topic')
-    truth = None
-    if request.accuracy_images is not None:
-        if request.accuracy_annotations is None:
-            raise ConfigurationError(f'{request.accuracy_images} has no ground truth; give its '
-                                     f'annotations in COCO format')
-        truth = LabelledPictures(request.accuracy_images, request.accuracy_annotations)
-        truth.category_ids(contract.labels.names)
-    return PreparedCalibration(request, source, contract, dataset, truth)
 
 
 def calibrate(prepared: PreparedCalibration,
@@ -274,9 +157,36 @@ def calibrate(prepared: PreparedCalibration,
         'dataset_sha256': prepared.dataset.sha256, 'layers': len(model.layers) - len(skipped),
         'float32_layers': skipped, 'cache': prepared.cache.name,
         'cache_sha256': hashlib.sha256(data).hexdigest(), 'cache_key': cache.key,
-        'is_reused': is_reused,
         'quantized_onnx_sha256': hashlib.sha256(quantized).hexdigest()}
     return Int8Model(quantized, tuple(skipped), choice.accuracy, is_reused, checked.reason, record)
+
+
+@contextmanager
+def int8_quantizer(request: CalibrationRequest,
+                   on_progress: OnProgress = lambda phase, step, total: None,
+                   tell: Callable[[str], None] = lambda text: None) -> Iterator[Quantize]:
+    """
+    Give what :func:`c7_inference_ros.engines.compiler.compile_engine` takes as ``quantize``.
+
+    The quantised model lies in a folder of its own until the block ends. Without a cache in the
+    request, the cache stands beside the engine and has its name.
+
+    :param tell: told what is being done, a line at a time.
+    """
+    with tempfile.TemporaryDirectory(prefix='c7_int8.') as folder:
+        def run(source: OnnxSource, builder: EngineBuilder, stem: Path) -> Quantization:
+            check_explicit_support(builder.package, builder.version)
+            cache = request.cache or stem.with_name(stem.name + CACHE_SUFFIX)
+            made = calibrate(prepare(replace(request, model=source.path, cache=cache)),
+                             on_progress)
+            tell(f'INT8 ranges {"reused" if made.is_reused else "measured"}: {made.reason}')
+            if made.excluded:
+                tell(f'layers that stay in float32: {", ".join(made.excluded)}')
+            target = Path(folder) / f'{source.path.stem}.qdq.onnx'
+            target.write_bytes(made.quantized)
+            return Quantization(made.record, target, accuracy=made.accuracy)
+
+        yield run
 
 
 def implicit_calibration_inputs(prepared: PreparedCalibration, tensorrt_version: str
