@@ -68,8 +68,8 @@ def in_numpy(image):
     return features[None], scores[None]
 
 
-def as_onnx(path):
-    """Write the network as ONNX; return the path."""
+def as_onnx(path, values=None):
+    """Write the network as ONNX, with other weights where given; return the path."""
     same = {'kernel_shape': [3, 3], 'pads': [1, 1, 1, 1]}
     return save(
         path,
@@ -84,7 +84,8 @@ def as_onnx(path):
          node('Flatten', ['g'], ['h'], name='flat'),
          node('Gemm', ['h', 'fc.weight', 'fc.bias'], ['scores'], name='fc', transB=1)],
         {'image': ('FLOAT', list(IMAGE))},
-        {'features': ('FLOAT', list(FEATURES)), 'scores': ('FLOAT', list(SCORES))}, weights())
+        {'features': ('FLOAT', list(FEATURES)), 'scores': ('FLOAT', list(SCORES))},
+        weights() if values is None else values)
 
 
 def in_torch():
