@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 import json
 import os
@@ -40,6 +41,7 @@ from c7_inference_ros.tools.console import INTERRUPTED
 from c7_inference_ros.tools.console import size_text
 from c7_inference_ros.tools.console import table
 from c7_inference_ros.tools.inspect_engine import manifest_report
+from c7_inference_ros.tools.int8_calibration import int8_quantizer
 
 #: How long a builder may take to notice that it was interrupted.
 _GRACE_S = 5.0
@@ -60,11 +62,16 @@ def run_compile(values: Mapping[str, Any], console: Console) -> int:
         raise ConfigurationError(str(error)) from error
     build = replace(request.build, profiles=closed_profile(request, source.inputs))
     console.say(f'{source.path} ({size_text(source.size_bytes)}, opset {source.opset})')
-    with _ending_within(_GRACE_S, console), console.progress('building') as progress:
+    with ExitStack() as stack:
+        stack.enter_context(_ending_within(_GRACE_S, console))
+        progress = stack.enter_context(console.progress('compiling'))
+        quantize = None
+        if request.calibration is not None:
+            quantize = stack.enter_context(int8_quantizer(
+                request.calibration, progress.update, console.say))
         result = compile_engine(
             source.path, build, source=source, private_key=request.sign_key,
-            on_progress=progress.update, tell=console.say,
-            quantize=None)
+            on_progress=progress.update, tell=console.say, quantize=quantize)
     _tell(result, console)
     return GOOD
 

@@ -36,13 +36,20 @@ from c7_inference_ros.resources import find_file
 from c7_inference_ros.tools.compile_settings import BY_NAME
 from c7_inference_ros.tools.compile_settings import check_settings
 from c7_inference_ros.tools.compile_settings import read_config_file
+from c7_inference_ros.tools.int8_request import CalibrationRequest
 from c7_inference_ros.tools.node_parameters import load_parameter_file
 from c7_inference_ros.vision.labels import load_labels
 from c7_inference_ros.vision.preprocess_spec import resolve_preprocess
 
-MAX_MAP_DROP = 0.03
 _BY_HAND = ('preprocess', 'decoder', 'labels')
 _FOLDERS = ('calibration_images', 'accuracy_images')
+_SOURCES = ('calibration_images', 'calibration_bag')
+#: Settings by their name in :class:`CalibrationRequest`.
+_CALIBRATION = {
+    'images': 'calibration_images', 'bag': 'calibration_bag', 'topic': 'calibration_topic',
+    'every': 'calibration_every', 'min_images': 'calibration_min_images',
+    'max_images': 'calibration_max_images', 'accuracy_images': 'accuracy_images',
+    'accuracy_annotations': 'accuracy_annotations', 'max_drop': 'max_map_drop'}
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,7 @@ class CompileRequest:
     :param model_config: how the node would use the model; None where nobody said.
     :param labels: file with class names, or None.
     :param sign_key: private key that signs the manifest, or None.
-    :param calibration_images: folder of images for INT8 ranges, or None.
-    :param calibration_bag: rosbag for INT8 ranges, or None.
-    :param calibration_topic: image topic in that bag.
-    :param accuracy_images: folder of images that accuracy is checked on, or None.
-    :param accuracy_annotations: their ground truth, or None.
-    :param max_map_drop: largest accepted loss of mAP50.
+    :param calibration: where INT8 ranges come from; None where the model brings them.
     """
 
     model: Path
@@ -68,17 +70,7 @@ class CompileRequest:
     model_config: ModelConfig | None = None
     labels: Path | None = None
     sign_key: Path | None = None
-    calibration_images: Path | None = None
-    calibration_bag: Path | None = None
-    calibration_topic: str = ''
-    accuracy_images: Path | None = None
-    accuracy_annotations: Path | None = None
-    max_map_drop: float = MAX_MAP_DROP
-
-    @property
-    def has_calibration_data(self) -> bool:
-        """Whether INT8 ranges are to be found here; else the model has to bring them."""
-        return self.calibration_images is not None or self.calibration_bag is not None
+    calibration: CalibrationRequest | None = None
 
 
 def make_request(given: Mapping[str, Any]) -> CompileRequest:
@@ -133,11 +125,12 @@ def make_request(given: Mapping[str, Any]) -> CompileRequest:
     build = _build_config(final, node, model_config)
     if model_config is not None:
         build = replace(build, processing=processing_of(model_config, names))
-    return CompileRequest(
-        model, build, model_config, labels, final.get('sign'), **{
-            name: final[name] for name in (
-                'calibration_images', 'calibration_bag', 'calibration_topic', 'accuracy_images',
-                'accuracy_annotations', 'max_map_drop') if name in final})
+    calibration = None
+    if any(name in final for name in _SOURCES):
+        calibration = CalibrationRequest(
+            model, model_config, labels=labels, high_precision_nodes=build.high_precision_nodes,
+            **{field: final[name] for field, name in _CALIBRATION.items() if name in final})
+    return CompileRequest(model, build, model_config, labels, final.get('sign'), calibration)
 
 
 def closed_profile(request: CompileRequest, inputs: tuple[TensorSpec, ...]
@@ -237,9 +230,18 @@ def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str]) -> li
                          ('calibration_topic', 'calibration_bag'),
                          ('accuracy_images', 'accuracy_annotations'),
                          ('accuracy_annotations', 'accuracy_images'),
-                         ('max_map_drop', 'accuracy_images')):
+                         ('max_map_drop', 'accuracy_images'),
+                         ('calibration_every', 'calibration_bag')):
         if name in values and needed not in values:
             problems.append(f'{origins[name]} needs {BY_NAME[needed].flag}; add it')
+    if not any(name in values for name in _SOURCES):
+        problems += [f'{origins[name]} needs --calibration-images or --calibration-bag; add one'
+                     for name in ('calibration_min_images', 'calibration_max_images',
+                                  'accuracy_images') if name in values]
+    elif 'params_file' not in values and 'preprocess' not in values:
+        name = next(name for name in _SOURCES if name in values)
+        problems.append(f'{origins[name]} needs to know what the model wants done to an image; '
+                        f'add --params-file, or preprocess in CONFIG.json')
     if 'calibration_images' in values and 'calibration_bag' in values:
         problems.append(f'{origins["calibration_images"]} and {origins["calibration_bag"]} are '
                         f'two sources; take one of them away')

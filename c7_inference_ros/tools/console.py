@@ -122,29 +122,31 @@ class Progress:
         """
         Tell how far it is, from any thread.
 
-        Parts may lie within parts: one that begins (``done`` is 0) before another is complete is
-        a step of that one.
+        Parts may lie within parts: one that begins before another is complete is taken for a step
+        of that one.
 
         :param part: the part that is in work.
         :param done: how much of the part is done.
         :param total: how much that is when it is complete; 0 where nobody knows.
         """
         with self._lock:
-            if total > 0 and done >= total:
+            if not self._open:
+                self._share = 0.0
+            if total <= 0:
+                part = f'{part} {done}'
+            elif done >= total:
                 self._open.pop(part, None)
-                # What lies within has no end of its own that anybody told.
             else:
-                self._open[part] = done / total if total > 0 else 0.0
+                self._open[part] = done / total
                 self._steps[part] = total
             share = 0.0
             for name in reversed(self._open):
-                share = self._open[name] + share / max(1, self._steps[name])
+                share = self._open[name] + share / self._steps[name]
             # Steps of equal length are a guess: never go back.
             self._share = max(self._share, min(share, 1.0))
             now = time.monotonic()
-            if now < self._next:
-                return
-            self._next = now + self._show(part)
+            if now >= self._next:
+                self._next = now + self._show(part)
 
     def hide(self) -> None:
         """Make room for a line of text; the next update shows it again."""

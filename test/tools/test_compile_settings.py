@@ -100,7 +100,9 @@ def test_a_file_says_the_same(tmp_path):
     request = request_of(path)
     assert request.model == tmp_path / 'm.onnx'
     assert request.build.output_dir == tmp_path / 'out'
-    assert request.calibration_images == tmp_path / 'pictures' and request.has_calibration_data
+    assert request.calibration.images == tmp_path / 'pictures'
+    assert request.calibration.config == request.model_config
+    assert request.calibration.high_precision_nodes == ('Softmax',)
     assert request.build.profiles[0].shapes['images'] == RANGE
     assert request.build.profiles[2].shapes['images'] == RANGE
     assert request.build.profiles[1].shapes['images'] == ((1, 3, 320, 320),) * 3
@@ -192,19 +194,37 @@ def test_a_file_that_is_not_there(tmp_path):
      'away'),
     (['m.onnx', '--calibration-topic', '/image', '--precision', 'int8'],
      '--calibration-topic needs --calibration-bag; add it'),
-    (['m.onnx', '--precision', 'int8', '--accuracy-images', '.'],
-     '--accuracy-images needs --accuracy-annotations; add it'),
+    (['m.onnx', '--precision', 'int8', '--accuracy-images', '.', '--accuracy-annotations',
+      __file__], '--accuracy-images needs --calibration-images or --calibration-bag; add one'),
+    (['m.onnx', '--precision', 'int8', '--calibration-images', '.'],
+     '--calibration-images needs to know what the model wants done to an image; add '
+     '--params-file, or preprocess in CONFIG.json'),
     (['m.onnx', '--model-name', 'a'], '--model-name needs --params-file; add it'),
-    (['m.onnx', '--calibration-images', '.'],
-     '--calibration-images is for int8, but precision is fp16; set --precision int8 or take it '
-     'away'),
-    (['m.onnx', '--precision', 'int8', '--calibration-images', __file__],
-     f'--calibration-images is {__file__}, which is a file, expected a folder'),
     (['a.engine'], 'MODEL is a.engine, an engine, expected the ONNX model that it is built from; '
                    'give that as MODEL.onnx'),
     ([], 'no model; give MODEL.onnx, a CONFIG.json with "model", or --params-file')])
 def test_one_line_for_each_mistake(arguments, said):
     assert problems_of(*arguments) == [said]
+
+
+def test_calibration_from_the_command_line(tmp_path):
+    path = parameters(tmp_path, {'detector': {'path': 'm', 'precision': 'int8'}})
+    arguments = ['m.onnx', '--params-file', path, '--calibration-bag', tmp_path,
+                 '--calibration-topic', '/image', '--calibration-every', '5',
+                 '--calibration-min-images', '3', '--calibration-max-images', '30',
+                 '--accuracy-images', tmp_path, '--accuracy-annotations', path,
+                 '--max-map-drop', '0.01']
+    found = request_of(*arguments).calibration
+    assert (found.model, found.bag, found.topic) == (Path('m.onnx'), tmp_path, '/image')
+    assert (found.every, found.min_images, found.max_images) == (5, 3, 30)
+    assert (found.accuracy_images, found.accuracy_annotations) == (tmp_path, path)
+    assert found.max_drop == 0.01 and found.config.name == 'detector'
+    assert request_of('m.onnx', '--params-file', path).calibration is None
+    assert problems_of(*arguments, '--precision', 'fp16') == [
+        f'--{name} is for int8, but precision is fp16; set --precision int8 or take it away'
+        for name in ('calibration-bag', 'accuracy-images')]
+    assert f'--accuracy-images is {path}, which is a file, expected a folder' in problems_of(
+        *arguments[:13], '--accuracy-images', path, *arguments[15:])
 
 
 def test_the_parameters_of_the_node_say_what_is_built(tmp_path):
