@@ -215,11 +215,8 @@ class Context(OfGpu):
 
     def __del__(self) -> None:
         """Detach, as the C++ destructor does."""
-        if getattr(self, '_is_valid', False):
-            try:
-                self.detach()
-            except Error as error:
-                print(error, file=sys.stderr)
+        if self.__dict__.get('_is_valid'):
+            destruct(self._gpu, self.detach)
 
 
 def cleanup(gpu: SimulatedGpu, call: Any, *arguments: Any) -> None:
@@ -229,3 +226,11 @@ def cleanup(gpu: SimulatedGpu, call: Any, *arguments: Any) -> None:
     except CudaCallError as error:
         print(f'PyCUDA WARNING: a clean-up operation failed (dead context maybe?)\n{error}',
               file=sys.stderr)
+
+
+def destruct(gpu: SimulatedGpu, call: Any, *arguments: Any) -> None:
+    """Do what a C++ destructor does: an exception that leaves it ends the process."""
+    try:
+        call(*arguments)
+    except (Error, CudaCallError) as error:
+        gpu.aborts.append(f'std::terminate: {error}')

@@ -93,13 +93,13 @@ def make_copies(gpu: SimulatedGpu) -> list[Any]:
         context = gpu.enter_context(function)
         queue = context.streams[0] if stream is None else stream_of(stream)
         check(address, host.nbytes, function)
-        holder = memory.pinned_holder(host.ctypes.data, host.nbytes)
-        if holder is None and queue.capture is not None:
+        pinned = memory.pinned_range(host.ctypes.data, host.nbytes)
+        if pinned is None and queue.capture is not None:
             queue.refuse_if_capturing(function)
-        source = host.copy() if holder is None and is_upload else host
+        source = host.copy() if pinned is None and is_upload else host
 
         def run(_keep: Any = keep) -> None:
-            if holder is not None and not holder._is_held:
+            if pinned is not None and not pinned.is_held:
                 gpu.violated(f'{function} used page-locked memory that was freed')
             device = memory.view(address, host.nbytes)
             if is_upload:
@@ -108,7 +108,7 @@ def make_copies(gpu: SimulatedGpu) -> list[Any]:
                 host[:] = device
 
         queue.enqueue(Work(function, run, ((address, host.nbytes),)))
-        if holder is None and not is_upload:
+        if pinned is None and not is_upload:
             # A copy into pageable memory returns when it is done.
             gpu.finish_stream(queue, function)
 

@@ -29,6 +29,7 @@ from cuda_codes import CudaCallError
 import numpy as np
 from pycuda_context import cleanup
 from pycuda_context import Context
+from pycuda_context import destruct
 from pycuda_context import OfGpu
 from pycuda_context import translate
 from simulated_gpu import thread_token
@@ -135,7 +136,7 @@ class Stream(OfContext):
     def __del__(self) -> None:
         """Destroy it, where that is possible."""
         if self._simulated is not None:
-            self._clean_up(self._destroy)
+            destruct(self._gpu, self._clean_up, self._destroy)
 
 
 class Event(OfContext):
@@ -214,7 +215,7 @@ class Event(OfContext):
     def __del__(self) -> None:
         """Destroy it, where that is possible."""
         if self._simulated is not None:
-            self._clean_up(self._destroy)
+            destruct(self._gpu, self._clean_up, self._destroy)
 
 
 def stream_of(stream: Any) -> SimulatedStream:
@@ -259,7 +260,7 @@ class DeviceAllocation(OfContext):
     def __del__(self) -> None:
         """Free it, where that is possible."""
         if self._is_held:
-            self.free()
+            destruct(self._gpu, self.free)
 
 
 class HostPointer(OfContext):
@@ -283,10 +284,9 @@ class PagelockedHostAllocation(HostPointer):
         start = -raw.ctypes.data % PAGE
         self._data, self.nbytes, self._flags = raw[start:start + nbytes], nbytes, flags
         self._mapped: Block | None = None
-        self._gpu.memory.pin(self._data, self)
+        self._pinned = self._gpu.memory.pin(self._data, context)
         if flags & DEVICEMAP:
             self._mapped = self._gpu.memory.map_host(self._data, context)
-        self.owner = context
         self._acquire()
         self._is_held = True
 
@@ -320,9 +320,9 @@ class PagelockedHostAllocation(HostPointer):
                 self._gpu.violated('mapped host memory was freed while work that uses it was '
                                    'still enqueued')
             self._gpu.memory.release(self._mapped.address)
-        self._gpu.memory.unpin(self._data)
+        self._gpu.memory.unpin(self._pinned)
 
     def __del__(self) -> None:
         """Free it, where that is possible."""
         if self._is_held:
-            self.free()
+            destruct(self._gpu, self.free)

@@ -171,8 +171,8 @@ class SimulatedGpu(FaultInjection):
             self.contexts.pop(context.handle, None)
             for block in [one for one in self.memory.blocks.values() if one.owner is context]:
                 self.memory.release(block.address)
-            for holder in [one for one in self.memory.pinned.values() if one.owner is context]:
-                self.memory.unpin(holder._data)
+            for pinned in [one for one in self.memory.pinned.values() if one.owner is context]:
+                self.memory.unpin(pinned)
             for stream in context.streams.values():
                 stream.queue.clear()
                 stream.capture = None

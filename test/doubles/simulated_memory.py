@@ -69,6 +69,15 @@ class Block:
         return self._data
 
 
+class PinnedRange:
+    """Page-locked host memory, for as long as the driver has it."""
+
+    def __init__(self, data: np.ndarray, owner: Any) -> None:
+        """Begin held."""
+        self.data, self.owner, self.is_held = data, owner, True
+        self.address, self.nbytes = data.ctypes.data, data.nbytes
+
+
 class SimulatedMemory:
     """
     The memory of one GPU.
@@ -83,7 +92,7 @@ class SimulatedMemory:
         self.total, self.granularity, self.is_shared = total, granularity, is_shared
         self.reserved = 0
         self.blocks: dict[int, Block] = {}
-        self.pinned: dict[int, Any] = {}
+        self.pinned: dict[int, PinnedRange] = {}
         self._addresses: list[int] = []
         self._next = DEVICE_BASE
         self.used = self.peak = 0
@@ -137,24 +146,29 @@ class SimulatedMemory:
         """Whether a number can only be a device address, live or not."""
         return DEVICE_BASE <= address < self._next
 
-    def pin(self, data: np.ndarray, holder: Any, function: str = 'cuMemHostAlloc') -> None:
+    def pin(self, data: np.ndarray, owner: Any, function: str = 'cuMemHostAlloc') -> PinnedRange:
         """Note page-locked host memory."""
         if self.is_shared:
             self._take(data.nbytes, function)
-        self.pinned[data.ctypes.data] = holder
+        made = PinnedRange(data, owner)
+        self.pinned[made.address] = made
+        return made
 
-    def unpin(self, data: np.ndarray) -> None:
+    def unpin(self, pinned: PinnedRange) -> None:
         """Forget page-locked host memory, and spoil what it held."""
-        self.pinned.pop(data.ctypes.data, None)
+        if not pinned.is_held:
+            return
+        pinned.is_held = False
+        del self.pinned[pinned.address]
         if self.is_shared:
-            self.used -= data.nbytes
-        data[:] = GARBAGE
+            self.used -= pinned.nbytes
+        pinned.data[:] = GARBAGE
 
-    def pinned_holder(self, address: int, size: int) -> Any:
-        """Return who holds the page-locked memory of a host range, or None if it is not."""
-        for start, holder in self.pinned.items():
-            if start <= address and address + size <= start + holder.nbytes:
-                return holder
+    def pinned_range(self, address: int, size: int) -> PinnedRange | None:
+        """Return the page-locked memory that a host range lies in, or None if it is not."""
+        for pinned in tuple(self.pinned.values()):
+            if pinned.address <= address and address + size <= pinned.address + pinned.nbytes:
+                return pinned
         return None
 
     def _take(self, size: int, function: str) -> None:

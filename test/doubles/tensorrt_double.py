@@ -32,6 +32,15 @@ from trt_binding import bind
 from trt_binding import Bound
 from trt_binding import make_enum
 from trt_binding import recorded_api
+from trt_builder import Builder
+from trt_calibration import IInt8Calibrator
+from trt_calibration import IInt8EntropyCalibrator
+from trt_calibration import IInt8EntropyCalibrator2
+from trt_calibration import IInt8LegacyCalibrator
+from trt_calibration import IInt8MinMaxCalibrator
+from trt_config import IBuilderConfig
+from trt_config import IOptimizationProfile
+from trt_config import ITimingCache
 from trt_context import IExecutionContext
 from trt_engine import ICudaEngine
 from trt_engine import IRuntimeCache
@@ -48,6 +57,11 @@ from trt_interfaces import IStreamReader
 from trt_interfaces import IStreamReaderV2
 from trt_interfaces import IVersionedInterface
 from trt_interfaces import Logger
+from trt_network import ILayer
+from trt_network import INetworkDefinition
+from trt_network import ITensor
+from trt_network import OnnxParser
+from trt_network import ParserError
 from trt_plan import NUMPY
 from trt_plan import package_of
 from trt_runtime import Runtime
@@ -59,7 +73,12 @@ TEMPLATES: list[tuple[type, str]] = [
     (IErrorRecorder, ''), (IGpuAllocator, 'IVersionedInterface'),
     (IGpuAsyncAllocator, 'IGpuAllocator'), (IOutputAllocator, ''), (IProgressMonitor, ''),
     (IStreamReader, ''), (IStreamReaderV2, ''), (Runtime, ''), (ICudaEngine, ''),
-    (IExecutionContext, ''), (IRuntimeConfig, ''), (IRuntimeCache, '')]
+    (IExecutionContext, ''), (IRuntimeConfig, ''), (IRuntimeCache, ''), (Builder, ''),
+    (IBuilderConfig, ''), (IOptimizationProfile, ''), (ITimingCache, ''),
+    (INetworkDefinition, ''), (ITensor, ''), (ILayer, ''), (OnnxParser, ''), (ParserError, ''),
+    (IInt8Calibrator, ''), (IInt8EntropyCalibrator, 'IInt8Calibrator'),
+    (IInt8EntropyCalibrator2, 'IInt8Calibrator'), (IInt8LegacyCalibrator, 'IInt8Calibrator'),
+    (IInt8MinMaxCalibrator, 'IInt8Calibrator')]
 
 
 def make_tensorrt(generation: str = '10.3', gpu: SimulatedGpu | None = None) -> Any:

@@ -201,6 +201,20 @@ class ICudaEngine(Bound):
             return [self._dims(None) for _ in range(3)]
         return [self._dims(shape) for shape in self._plan.profiles[profile_index][name]]
 
+    def get_tensor_profile_values(self, name: int, profile_index: str) -> list[list[int]]:
+        """
+        Return (min, opt, max) values of an input on the host; an empty list where none were set.
+
+        The real binding names its arguments the wrong way round: the number is called ``name``.
+        A plan keeps the values of input ``x`` in its profiles as ``values:x``.
+        """
+        if not isinstance(name, int) or not isinstance(profile_index, str):
+            raise TypeError('get_tensor_profile_values(): incompatible function arguments. The '
+                            'following argument types are supported:\n    1. (self: ICudaEngine, '
+                            'name: int, profile_index: str) -> list[list[int]]\n\nInvoked with: '
+                            f'{self!r}, {name!r}, {profile_index!r}')
+        return self._plan.profiles[name].get(f'values:{profile_index}', [])
+
     def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
         """Return the activation memory of a profile; 0 for one that is not there."""
         if 0 <= profile_index < len(self._plan.context_bytes):

@@ -78,6 +78,7 @@ class Plan:
     num_aux_streams: int = 0
     num_layers: int = 1
     name: str = 'Unnamed Network 0'
+    salt: str = ''
     onnx: bytes = field(default=b'', repr=False)
 
     @cached_property
