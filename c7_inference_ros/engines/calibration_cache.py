@@ -32,6 +32,7 @@ TensorRT itself ties a cache to nothing: it takes one of another model or data s
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
 import json
@@ -184,8 +185,9 @@ class CalibrationCache(Generic[Content]):
             self._check_integrity(present)
             self._recorded_key()
         try:
-            self._dataset.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+            for path in (self._dataset, self.path):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             fsync_folder(self.path.parent)
             write_atomically(self._sidecar, hashlib.sha256(data).hexdigest().encode())
             write_atomically(self.path, data)

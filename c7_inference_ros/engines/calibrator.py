@@ -131,6 +131,8 @@ class CalibrationSession:
                 self._batches = self._dataset.batches()
             batch = next(self._batches, None)
             if batch is None:
+                if self.pulled < self._dataset.count:
+                    raise self._short()
                 return None
             addresses = [self._copier.copy(name, self._input(batch, name)) for name in names]
             self.pulled += 1
@@ -168,10 +170,7 @@ class CalibrationSession:
                     f'TensorRT never asked for the calibration cache {self._cache.path}, so that '
                     f'the engine is not calibrated; check that the model is built for int8')
         elif self.pulled < self._dataset.count:
-            raise CalibrationCacheError(
-                f'calibration ended after {self.pulled} of {self._dataset.count} batches; the '
-                f'engine would be calibrated by part of the images; look at the errors of '
-                f'TensorRT above')
+            raise self._short()
         elif not self.is_stored:
             raise CalibrationCacheError(
                 f'TensorRT took all {self.pulled} batches but wrote no table; look at the errors '
@@ -191,6 +190,12 @@ class CalibrationSession:
         raise CalibrationCacheError(
             f'calibration failed at batch {self.pulled + 1} of {self._dataset.count}: '
             f'{type(error).__name__}: {" ".join(str(error).split())}') from error
+
+    def _short(self) -> CalibrationCacheError:
+        return CalibrationCacheError(
+            f'calibration ended after {self.pulled} of {self._dataset.count} batches; the engine '
+            f'would be calibrated by part of the images: look for what changed or failed '
+            f'meanwhile, and start again')
 
     def _input(self, batch: Batch, name: str) -> NDArray[Any]:
         if name not in batch:
