@@ -22,7 +22,7 @@ from harness import Graph
 import pytest
 
 # Trees of temperature sensors are written by a module of the thermal tests.
-sys.path.insert(0, str(Path(__file__).parents[1] / 'thermal'))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ('thermal', 'runtime')]
 
 _graphs = []
 
