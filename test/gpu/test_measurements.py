@@ -19,6 +19,7 @@ from dataclasses import replace
 from gpu_measure import page
 from gpu_measure import presence
 from gpu_measure import tensorrt_figures
+from gpu_measure.fallback_figures import fallback
 from gpu_measure.figures import Figure
 from gpu_measure.figures import percentile
 import gpu_results
@@ -100,6 +101,18 @@ def test_an_engine_that_is_not_refused_is_seen(double, monkeypatch):
                         lambda device, host: MemoryBudget(1 << 40, 1 << 40))
     figure, = tensorrt_figures.refusal(double)
     assert not figure.is_good and figure.note == 'it was not refused'
+
+
+def test_a_fallback_is_compared_with_the_reference(network, tmp_path):
+    """On the CPU, where the comparison is with itself; another model is seen."""
+    import parity_model
+    figures = fallback('onnx_trt_ep', network, network, 'fp32', rounds=3, seeds=2)
+    assert [one.what for one in figures] == [
+        'onnx_trt_ep, inference, p50', 'onnx_trt_ep, outputs against ONNX Runtime in float32']
+    assert all(one.is_good and 'CPUExecutionProvider' in one.note for one in figures)
+    other = parity_model.as_onnx(tmp_path / 'other.onnx', {
+        **parity_model.weights(), 'fc.bias': np.ones(5, np.float32)})
+    assert not fallback('onnx_trt_ep', other, network, 'fp32', rounds=1, seeds=1)[1].is_good
 
 
 def test_percentiles():

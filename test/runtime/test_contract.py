@@ -14,6 +14,7 @@
 
 """What every runtime does the same, over every strategy that can be imported here."""
 
+import hashlib
 import inspect
 import os
 from pathlib import Path
@@ -24,6 +25,7 @@ from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineHashMismatchError
 from c7_inference_ros.errors import EngineSchemaMismatchError
+from c7_inference_ros.errors import EngineSidecarMissingError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
@@ -66,19 +68,76 @@ class Strategy:
         return {spec.name: random.random(spec.max_shape).astype(spec.dtype)
                 for spec in handle.inputs}
 
+    def trusted(self, runtime):
+        """Return the model with its hash."""
+        return runtime.compile_engine(self.path, BuildConfig())
+
+    def file_name(self, stem):
+        """Return a name that a model may have."""
+        return f'{stem}{self.path.suffix}'
+
+    def label(self):
+        """Return what the runtime calls itself."""
+        if self.name == 'dummy':
+            return 'dummy'
+        if self.name == 'pytorch_fp16':
+            import torch
+            device = 'cuda:0, float16' if torch.cuda.is_available() else 'cpu, float32'
+            return f'PyTorch {torch.__version__} [{device}]'
+        import onnxruntime
+        return f'ONNX Runtime {onnxruntime.__version__} [CPUExecutionProvider]'
+
+
+class TensorrtStrategy(Strategy):
+    """An engine on a double of TensorRT, or on the GPU of this machine."""
+
+    def __init__(self, path, make_runtime, label):
+        super().__init__('tensorrt', path, '_load_api')
+        self._make_runtime, self._label = make_runtime, label
+
+    def build(self, budget, thermal=None):
+        return self._make_runtime(budget=budget, thermal=thermal)
+
+    def trusted(self, runtime):
+        return EngineCacheEntry(self.path, hashlib.sha256(self.path.read_bytes()).hexdigest())
+
+    def file_name(self, stem):
+        return f'{stem}__{self.path.name.partition("__")[2]}'
+
+    def label(self):
+        return self._label
+
+
+def on_double(generation, tmp_path, monkeypatch):
+    from tensorrt_bench import Bench
+    bench = Bench(monkeypatch, tmp_path / 'engines', generation)
+    entry = bench.engine(scale_model(tmp_path / 'scale.onnx'))
+    return TensorrtStrategy(entry.path, bench.runtime, 'TensorRT')
+
+
+def on_gpu(tmp_path):
+    import gpu_results
+    subject, _ = gpu_results.subject_of(scale_model(tmp_path / 'scale.onnx'), 'fp32', tmp_path)
+    return TensorrtStrategy(subject.entry.path, subject.make_runtime, 'TensorRT')
+
 
 @pytest.fixture(params=[
     'onnx_trt_ep', 'onnx_trt_ep-yolox_nano', 'dummy',
+    'tensorrt-double-10.3', 'tensorrt-double-rtx1.7',
+    pytest.param('tensorrt-gpu', marks=pytest.mark.gpu),
     pytest.param('pytorch_fp16-torchscript', marks=pytest.mark.torch),
     pytest.param('pytorch_fp16-program', marks=pytest.mark.torch)])
-def strategy(request, tmp_path):
-    if request.param == 'dummy':
+def strategy(request, tmp_path, monkeypatch):
+    name, _, kind = request.param.partition('-')
+    if name == 'dummy':
         return Strategy('dummy', DUMMY)
-    if request.param == 'onnx_trt_ep':
-        return Strategy('onnx_trt_ep', scale_model(tmp_path / 'scale.onnx'), '_make_session')
-    if request.param == 'onnx_trt_ep-yolox_nano':
-        return Strategy('onnx_trt_ep', shared_model('yolox_nano.onnx'), '_make_session')
-    make = scale_script if request.param == 'pytorch_fp16-torchscript' else scale_program
+    if name == 'onnx_trt_ep':
+        path = shared_model('yolox_nano.onnx') if kind else scale_model(tmp_path / 'scale.onnx')
+        return Strategy('onnx_trt_ep', path, '_make_session')
+    if name == 'tensorrt':
+        return (on_gpu(tmp_path) if kind == 'gpu' else
+                on_double(kind.removeprefix('double-'), tmp_path, monkeypatch))
+    make = scale_script if kind == 'torchscript' else scale_program
     return Strategy('pytorch_fp16', make(tmp_path / 'scale.pt'), '_load')
 
 
@@ -216,17 +275,8 @@ def test_thermal_state_without_a_publisher_is_unavailable(runtime):
     assert state.measured_at_ns > 0
 
 
-def test_label_says_what_runs(strategy, runtime):
-    label = runtime.current_runtime_label()
-    if strategy.name == 'dummy':
-        assert label.startswith('dummy')
-    elif strategy.name == 'pytorch_fp16':
-        import torch
-        device = 'cuda:0, float16' if torch.cuda.is_available() else 'cpu, float32'
-        assert label == f'PyTorch {torch.__version__} [{device}]'
-    else:
-        import onnxruntime
-        assert label == f'ONNX Runtime {onnxruntime.__version__} [CPUExecutionProvider]'
+def test_label_says_what_runs(strategy, handle, runtime):
+    assert runtime.current_runtime_label().startswith(strategy.label())
 
 
 def test_over_budget_nothing_is_created(strategy, monkeypatch):
@@ -243,7 +293,7 @@ def test_over_budget_nothing_is_created(strategy, monkeypatch):
 
 
 def test_the_hash_is_checked_before_loading(strategy, runtime, budget):
-    entry = runtime.compile_engine(strategy.path, BuildConfig())
+    entry = strategy.trusted(runtime)
     assert len(entry.sha256) == 64
     runtime.release_engine(runtime.deserialize_engine(entry))
     with pytest.raises(EngineHashMismatchError, match=f'{strategy.path}.*expected {"0" * 64}'):
@@ -253,7 +303,8 @@ def test_the_hash_is_checked_before_loading(strategy, runtime, budget):
 
 def test_input_shapes_that_do_not_fit_are_refused(strategy, runtime, handle):
     name = handle.inputs[0].name
-    for shapes, message in (({name: (1, 2)}, rf'gives {name} as \[1, 2\], the model has'),
+    for shapes, message in (({name: (1, 2)}, rf'gives {name} as \[1, 2\], the model has|'
+                                             rf'takes {name} from .*, not \[1, 2\]; give'),
                             ({'no': (1,)}, f"input_shapes has 'no', the model has {name}")):
         with pytest.raises(EngineSchemaMismatchError, match=message):
             runtime.deserialize_engine(
@@ -261,34 +312,48 @@ def test_input_shapes_that_do_not_fit_are_refused(strategy, runtime, handle):
 
 
 def test_unusable_files_have_one_line_each(strategy, runtime, tmp_path):
-    suffix = strategy.path.suffix
-    (tmp_path / f'empty{suffix}').touch()
-    (tmp_path / f'folder{suffix}').mkdir()
-    (tmp_path / f'picture{suffix}').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(100))
-    os.mkfifo(tmp_path / f'pipe{suffix}')
-    messages = set()
-    for name, words in (('missing', 'does not exist'), ('folder', 'is a folder'),
-                        ('empty', 'is empty'), ('pipe', 'is a device, pipe or socket'),
-                        ('picture', 'PNG|no YAML')):
-        path = tmp_path / f'{name}{suffix}'
-        for error, call in (
-                (EngineDeserializeError,
-                 lambda: runtime.deserialize_engine(EngineCacheEntry(path))),
-                (EngineBuildError, lambda: runtime.compile_engine(path, BuildConfig()))):
+    paths = {name: tmp_path / strategy.file_name(name)
+             for name in ('missing', 'empty', 'folder', 'picture', 'pipe')}
+    paths['empty'].touch()
+    paths['folder'].mkdir()
+    paths['picture'].write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(100))
+    os.mkfifo(paths['pipe'])
+    for path in paths.values():
+        # An engine has one, and is judged by it before its content.
+        path.with_name(f'{path.name}.sha256').write_text(
+            hashlib.sha256(path.read_bytes() if path.is_file() else b'').hexdigest())
+    loading, compiling = set(), set()
+    for name, words in (('missing', 'does not exist'), ('folder', 'is a folder|no regular file'),
+                        ('empty', 'is empty|no readable manifest'),
+                        ('pipe', 'is a device|no regular file'),
+                        ('picture', 'PNG|no YAML|no readable manifest')):
+        path = paths[name]
+        for error, call, messages in (
+                ((EngineDeserializeError, EngineSidecarMissingError),
+                 lambda: runtime.deserialize_engine(EngineCacheEntry(path)), loading),
+                (EngineBuildError, lambda: runtime.compile_engine(path, BuildConfig()),
+                 compiling)):
             with pytest.raises(error, match=words) as caught:
                 call()
             assert str(path) in str(caught.value) and '\n' not in str(caught.value)
-            messages.add(str(caught.value).replace(str(path), ''))
-    assert len(messages) == 5
+            messages.add(str(caught.value).replace(str(path), '').replace(path.name, ''))
+    assert len(compiling) == 5
+    # The gate has one word for whatever is no regular file, and looks for the manifest of an
+    # engine before it looks at its header.
+    assert len(loading) == (3 if strategy.name == 'tensorrt' else 5)
 
 
 def test_unreadable_file(strategy, runtime, tmp_path, monkeypatch):
-    path = tmp_path / 'secret'
+    path = tmp_path / strategy.file_name('secret')
     path.write_bytes(strategy.path.read_bytes())
     path.chmod(0)
     if os.access(path, os.R_OK):  # root may read everything
-        def refuse(*args, **kwargs):
-            raise PermissionError(13, 'Permission denied')
+        real = os.open
+
+        def refuse(name, *args, **kwargs):
+            if Path(name).name == path.name:
+                raise PermissionError(13, 'Permission denied')
+            return real(name, *args, **kwargs)
         monkeypatch.setattr(os, 'open', refuse)
     with pytest.raises(EngineDeserializeError, match=f'{path} may not be read by this user'):
         runtime.deserialize_engine(EngineCacheEntry(path))

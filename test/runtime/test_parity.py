@@ -47,6 +47,20 @@ def program(tmp_path, budget, monkeypatch):
             EngineCacheEntry(as_program(tmp_path / 'net.pt2')))
 
 
+def tensorrt_double(tmp_path, budget, monkeypatch):
+    from tensorrt_bench import Bench
+    bench = Bench(monkeypatch, tmp_path / 'engines')
+    return bench.runtime(budget=budget), bench.engine(as_onnx(tmp_path / 'net.onnx'), 'net')
+
+
+def tensorrt_gpu(precision):
+    def build(tmp_path, budget, monkeypatch):
+        import gpu_results
+        subject, _ = gpu_results.subject_of(as_onnx(tmp_path / 'net.onnx'), precision, tmp_path)
+        return subject.make_runtime(budget=budget), subject.entry
+    return build
+
+
 def in_half(make):
     """Return the same in float16 on a CPU, as PyTorch computes on a GPU."""
     def half(tmp_path, budget, monkeypatch):
@@ -57,7 +71,9 @@ def in_half(make):
     return half
 
 
-RUNTIMES = {'onnx_trt_ep-fp32': onnx_trt_ep, 'pytorch_fp16-torchscript-fp32': torchscript,
+RUNTIMES = {'onnx_trt_ep-fp32': onnx_trt_ep, 'tensorrt-double-fp32': tensorrt_double,
+            'tensorrt-gpu-fp32': tensorrt_gpu('fp32'), 'tensorrt-gpu-fp16': tensorrt_gpu('fp16'),
+            'pytorch_fp16-torchscript-fp32': torchscript,
             'pytorch_fp16-program-fp32': program,
             'pytorch_fp16-torchscript-fp16': in_half(torchscript),
             'pytorch_fp16-program-fp16': in_half(program)}
@@ -67,8 +83,11 @@ def error_of(found, expected):
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize('name', [
-    pytest.param(name, marks=[pytest.mark.torch] if 'torch' in name else []) for name in RUNTIMES])
+def marks_of(name):
+    return [getattr(pytest.mark, word) for word in ('torch', 'gpu') if word in name]
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=marks_of(name)) for name in RUNTIMES])
 def test_outputs_are_those_of_the_network_in_numpy(name, tmp_path, budget, monkeypatch):
     try:
         runtime, entry = RUNTIMES[name](tmp_path, budget, monkeypatch)
@@ -81,7 +100,8 @@ def test_outputs_are_those_of_the_network_in_numpy(name, tmp_path, budget, monke
     handle = runtime.deserialize_engine(entry)
     errors = []
     for seed in range(5):
-        outputs = runtime.infer(handle, {'image': picture(seed)})
+        outputs = {key: array.copy() for key, array in
+                   runtime.infer(handle, {'image': picture(seed)}).items()}
         for key, expected in zip(('features', 'scores'), in_numpy(picture(seed))):
             assert outputs[key].shape == expected.shape and outputs[key].dtype == np.float32
             errors.append(error_of(outputs[key], expected))
