@@ -38,6 +38,10 @@ SHARED = 'shared activations'
 class ArenaUser(Protocol):
     """An execution context that works in the arena."""
 
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes that it needs."""
+
     def use_memory(self, address: int, size: int) -> None:
         """Work there from now on."""
 
@@ -64,7 +68,7 @@ class ActivationArena:
 
     def growth_for(self, size: int) -> int:
         """Return how many bytes more it takes until an engine of this need can run."""
-        return max(0, size - self.size)
+        return max(0, self._largest(size) - self.size)
 
     def take_over(self, reservation: Reservation) -> None:
         """Move what an engine was granted for activations into the arena's own line."""
@@ -72,11 +76,10 @@ class ActivationArena:
             self._reservation = self._budget.reserve(SHARED, ())
         reservation.hand_over(ACTIVATIONS, self._reservation)
 
-    def join(self, device: CudaDevice, user: ArenaUser, size: int, name: str) -> None:
+    def join(self, device: CudaDevice, user: ArenaUser, name: str) -> None:
         """
         Let a context work here; the arena grows where it needs more.
 
-        :param size: bytes that the context needs.
         :param name: the model, for errors.
         :raises OutOfMemoryError: there is no more; the others work as before.
         """
@@ -84,7 +87,7 @@ class ActivationArena:
         if self._reservation is None:
             self._reservation = self._budget.reserve(SHARED, ())
         before = self.size
-        wanted = max(size, before)
+        wanted = max(self._largest(user.needed_bytes), before)
         self._reservation.resize(_items(wanted), f'{SHARED} with {name}')
         try:
             if wanted > before:
@@ -119,6 +122,9 @@ class ActivationArena:
             else:
                 self._reservation.resize(_items(self.size))
                 self._reservation.record(True, self.size)
+
+    def _largest(self, size: int) -> int:
+        return max([size, *(user.needed_bytes for user in self._users)])
 
     @property
     def _address(self) -> int:

@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 #: Beginnings or parts of what ``cuGetErrorString`` says of errors that break the context: ECC and
 #: NVLink (214, 220), illegal address (700), launch timeout (702), destroyed context (709), assert
 #: (710), and the faults of a kernel (714 to 719).
@@ -46,3 +48,16 @@ def is_out_of_memory(text: str) -> bool:
 def one_line(error: BaseException) -> str:
     """Return the text of an error as one line; its class where it has none."""
     return ' '.join(str(error).split()) or type(error).__name__
+
+
+def forget_frames(error: BaseException) -> None:
+    """
+    Drop what the frames of an error refer to.
+
+    An engine or a buffer that only a traceback still refers to would outlive the context that it
+    lives in.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__

@@ -30,6 +30,7 @@ from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.runtime.base import TensorMap
+from c7_inference_ros.runtime.cuda_errors import forget_frames
 from c7_inference_ros.runtime.cuda_graph import capture_graph
 from c7_inference_ros.runtime.cuda_graph import CudaGraph
 from c7_inference_ros.runtime.cuda_graph import GraphCaptureError
@@ -170,11 +171,11 @@ class TensorrtExecution:
         """
         try:
             return self._run(inputs)
-        except DeviceLostError:
-            raise
-        except InferenceRuntimeError:
-            # What was put on the stream before the failure still uses the buffers.
-            if not self._device.lost:
+        except InferenceRuntimeError as error:
+            # Whoever keeps the error must not keep the buffers.
+            forget_frames(error)
+            if not isinstance(error, DeviceLostError):
+                # What was put on the stream before the failure still uses them.
                 self._device.synchronize()
             raise
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-import traceback
 from typing import Any
 from typing import Mapping
 
@@ -29,6 +28,7 @@ from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime.activation_arena import ActivationArena
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.runtime.cuda import CudaDevice
+from c7_inference_ros.runtime.cuda_errors import forget_frames
 from c7_inference_ros.runtime.engine_memory import EngineMemory
 from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
 from c7_inference_ros.runtime.memory_budget import Reservation
@@ -108,18 +108,6 @@ def load_handle(path: Path, manifest: EngineManifest, plan: list[bytes], *, api:
             raise
 
 
-def forget_frames(error: BaseException) -> None:
-    """
-    Drop what the frames of an error refer to.
-
-    An engine that only a traceback still refers to would outlive the context that it lives in.
-    """
-    link: BaseException | None = error
-    while link is not None:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
-
-
 def _load(undo: ExitStack, path: Path, manifest: EngineManifest, plan: list[bytes],
           api: TensorrtApi, device: CudaDevice, arena: ActivationArena, reservation: Reservation,
           profile: int, inputs: Mapping[str, tuple[int, ...]],
@@ -137,7 +125,7 @@ def _load(undo: ExitStack, path: Path, manifest: EngineManifest, plan: list[byte
     context = TensorrtContext(loaded, profile, use_cuda_graph)
     undo.callback(context.close)
     undo.callback(arena.leave, context)
-    arena.join(device, context, context.needed_bytes, path.stem)
+    arena.join(device, context, path.stem)
     execution = TensorrtExecution(loaded, context, tensors, memory, use_cuda_graph)
     undo.callback(execution.close)
     execution.prepare()

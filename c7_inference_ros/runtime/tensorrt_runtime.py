@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import ExitStack
 from dataclasses import replace
 import importlib.util
@@ -277,6 +278,8 @@ class TensorrtRuntime:
     def _open(self, path: Path, manifest: EngineManifest) -> CudaDevice:
         if self._device is None:
             self._device = self._open_device(self._index)
+            # What still runs when the main thread ends is released in order, if it is its own.
+            atexit.register(self._close_at_exit)
         device = self._device
         if (manifest.host.sm not in (ANY_SM, device.sm)
                 and manifest.hardware_compatibility == 'none'):
@@ -315,8 +318,15 @@ class TensorrtRuntime:
         if device is not None and not self._handles:
             device.check_thread()
             self._device = None
+            atexit.unregister(self._close_at_exit)
             device.close()
             trim()
+
+    def _close_at_exit(self) -> None:
+        try:
+            self.close()
+        except InferenceError:
+            pass  # another thread's, which is frozen as it is
 
 
 def _check_installed(names: tuple[str, ...]) -> None:

@@ -27,6 +27,7 @@ from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.runtime import cuda_context
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
 import numpy as np
@@ -48,6 +49,8 @@ class Bench:
 
     def __init__(self, monkeypatch, folder, generation='10.3', gpu=None, **device):
         self.doubles = install(monkeypatch, generation, gpu, **device)
+        # Contexts that a test left in use belong to its own doubles.
+        monkeypatch.setattr(cuda_context, '_kept', [])
         self.gpu, self.trt = self.doubles.gpu, self.doubles.trt
         self.generation = generation
         self.folder = EngineFolder(folder)
@@ -81,10 +84,14 @@ class Bench:
 
     def assert_released(self):
         """Fail if anything is left, on the GPU or in the ledger."""
-        self.doubles.assert_released()
+        self.assert_released_gpu()
         assert [row.name for row in self.budget.table()] == ['total', 'total']
         for row in self.budget.table():
             assert row.predicted_bytes == 0 and not row.measured_bytes
+
+    def assert_released_gpu(self):
+        """Fail if anything is left on the GPU."""
+        self.doubles.assert_released()
 
 
 def manifest_of(plan, host, size, changes):
