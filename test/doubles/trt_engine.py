@@ -20,6 +20,7 @@ from typing import Any
 
 from cuda_codes import CudaCallError
 from cuda_codes import OUT_OF_MEMORY
+from simulated_stream import new_handle
 from trt_binding import Bound
 from trt_binding import report
 from trt_binding import setting
@@ -30,10 +31,11 @@ from trt_runtime import Refused
 _CREATE = 'ICudaEngine::createExecutionContext'
 
 
-def obtain(owner: Any, size: int, purpose: str) -> int:
+def obtain(owner: Any, size: int, purpose: str, stream: int | None = None) -> int:
     """
     Allocate device memory as TensorRT does: from the application's allocator if there is one.
 
+    :param stream: handle of the stream it is used on; one of TensorRT's own when None.
     :raises Refused: there is none.
     """
     gpu = owner._gpu
@@ -49,7 +51,7 @@ def obtain(owner: Any, size: int, purpose: str) -> int:
                 raise
             address = 0
     else:
-        address = allocator._obtain(size)
+        address = allocator._obtain(size, new_handle() if stream is None else stream)
         block = gpu.memory.find(address) if address else None
         if address and (block is None or address % 256
                         or address + size > block.address + block.size
@@ -62,7 +64,7 @@ def obtain(owner: Any, size: int, purpose: str) -> int:
     return int(address)
 
 
-def give_back(owner: Any, address: int, size: int) -> None:
+def give_back(owner: Any, address: int, size: int, stream: int | None = None) -> None:
     """Free device memory as TensorRT does when an object dies, whatever thread that is."""
     gpu, allocator = owner._gpu, owner._allocator
     if not address:
@@ -72,11 +74,12 @@ def give_back(owner: Any, address: int, size: int) -> None:
         gpu.violated('a TensorRT object was destroyed after its memory: its context is gone, or '
                      'somebody freed it')
         return
-    if any(stream.touches(address, size) for stream in block.owner.streams.values()):
+    if stream is None and any(
+            one.touches(address, size) for one in block.owner.streams.values()):
         gpu.violated('a TensorRT object was destroyed while its work was still enqueued')
     if allocator is None:
         gpu.memory.release(address)
-    elif not allocator._give_back(address):
+    elif not allocator._give_back(address, new_handle() if stream is None else stream):
         gpu.violated(f'the allocator did not free {address:#x}')
 
 
