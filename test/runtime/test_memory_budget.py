@@ -232,6 +232,104 @@ def test_activation_tells_everything_at_once():
     assert all(words in text for words in ('device memory', 'host memory', 'free_floor_bytes'))
 
 
+def test_a_refusal_carries_the_account_with_the_model_that_was_refused():
+    budget = make()
+    budget.reserve('resident', [device(80)]).commit(None, 70)
+    with pytest.raises(OutOfMemoryError) as caught:
+        budget.reserve('newcomer', [device(30), host(1)])
+    rows = [(row.name, row.place, row.predicted_bytes, row.measured_bytes)
+            for row in caught.value.rows]
+    assert rows == [('resident', 'device', 80, 70), ('newcomer (refused)', 'device', 30, None),
+                    ('newcomer (refused)', 'host', 1, None), ('total', 'device', 110, 70),
+                    ('total', 'host', 1, None)]
+    over = make(free=0)
+    over.reserve('model', [device(5)])
+    with pytest.raises(OutOfMemoryError) as caught:
+        over.check_measured(1)
+    assert [row.name for row in caught.value.rows] == ['model', 'total', 'total']
+
+
+def test_the_floor_holds_for_the_device_too():
+    budget = make()
+    budget.check_measured(50, device_free_bytes=50)
+    with pytest.raises(OutOfMemoryError, match='49 bytes of memory are free on the device'):
+        budget.check_measured(50, device_free_bytes=49)
+
+
+@pytest.mark.parametrize('item', [device, host])
+def test_what_is_taken_may_grow_as_far_as_the_budget_goes(item):
+    is_device = item is device
+    budget = make()
+    budget.reserve('other', [item(30)])
+    reservation = budget.reserve('model', [item(40)])
+    for taken in (10, 40, 70):
+        assert reservation.record(is_device, taken)
+        assert reservation.measured(is_device) == taken
+    assert not reservation.record(is_device, 71)
+    assert reservation.measured(is_device) == 70
+    with pytest.raises(OutOfMemoryError):
+        budget.reserve('third', [item(1)])
+    assert reservation.record(is_device, 0)
+    budget.reserve('third', [item(30)])
+    reservation.release()
+    assert not reservation.record(is_device, 1), 'nothing is granted any more'
+
+
+def test_what_was_granted_may_be_taken_whatever_others_took_meanwhile():
+    budget = make()
+    greedy = budget.reserve('greedy', [device(50)])
+    reservation = budget.reserve('model', [device(50)])
+    greedy.commit(None, 90)
+    assert reservation.record(True, 50)
+    assert not reservation.record(True, 51)
+
+
+def test_growing_in_two_threads_cannot_both_pass():
+    for _ in range(20):
+        budget = make()
+        reservations = [budget.reserve(f'model{number}', [device(10)]) for number in range(8)]
+        barrier = threading.Barrier(8)
+        answers = []
+
+        def grow(reservation):
+            barrier.wait()
+            answers.append(reservation.record(True, 30))
+
+        threads = [threading.Thread(target=grow, args=(one,)) for one in reservations]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers.count(True) == 1
+        assert sum(one.charged(True) for one in reservations) == 100
+
+
+def test_a_prediction_can_be_replaced_once_more_is_known():
+    budget = make()
+    budget.reserve('other', [device(50)])
+    reservation = budget.reserve('model', [device(20), host(90, 'plan')])
+    reservation.resize([device(50)])
+    assert budget.totals()['host'].predicted_bytes == 0
+    with pytest.raises(OutOfMemoryError, match='a new model needs 51 bytes.*1 bytes more.*beside '
+                                               'other predicted 50 bytes not measured; raise'):
+        reservation.resize([device(51)], 'a new model')
+    assert reservation.predicted(True) == 50
+    reservation.resize([])
+    budget.reserve('third', [device(50)])
+
+
+def test_items_are_handed_over_and_added_up():
+    budget = make()
+    shared = budget.reserve('shared', [])
+    for size in (10, 20):
+        reservation = budget.reserve('model', [device(5), device(size, 'activations')])
+        reservation.hand_over('activations', shared)
+        reservation.hand_over('nothing', shared)
+        assert reservation.items == (device(5),)
+    assert shared.items == (device(30, 'activations'),)
+    assert budget.totals()['device'].predicted_bytes == 40
+
+
 def test_growth_is_that_of_the_process():
     sizes = iter([500, 800, 400])
     budget = MemoryBudget(1, 1, read_rss=lambda: next(sizes))
