@@ -26,9 +26,10 @@ from c7_inference_ros.engines.network import read_onnx
 from c7_inference_ros.model_files.onnx_file import scan_onnx
 from c7_inference_ros.model_files.protobuf_scan import fields
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+import numpy as np
 
-# Numbers of onnx.ModelProto, GraphProto and TensorProto.
-_GRAPH, _INITIALIZER, _DATA_TYPE, _FLOAT16 = 7, 5, 2, 10
+# Numbers of onnx.ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto.DataType.
+_GRAPH, _NODE, _OP_TYPE, _ATTRIBUTE, _ATTRIBUTE_INT, _FLOAT16 = 7, 1, 4, 5, 3, 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class OnnxSummary:
     :param outputs: outputs, the same.
     :param nodes: operator type of each named node.
     :param has_quantization: whether it has Q/DQ nodes.
-    :param has_half: whether it has float16 weights.
+    :param has_half: whether it computes in float16.
     """
 
     path: Path
@@ -75,17 +76,25 @@ def summarize(path: Path) -> OnnxSummary:
     kinds = {kind for _, kind in nodes}
     return OnnxSummary(
         path, scanned.inputs, scanned.outputs, {name: kind for name, kind in nodes if name},
-        bool({'QuantizeLinear', 'DequantizeLinear'} & kinds), _has_half(data))
+        bool({'QuantizeLinear', 'DequantizeLinear'} & kinds),
+        any(spec.dtype == np.float16 for spec in scanned.inputs) or _casts_to_half(data))
 
 
-def _has_half(data: bytes) -> bool:
+def _casts_to_half(data: bytes) -> bool:
+    """Whether a node turns numbers into float16; float16 weights alone may be turned back."""
     for number, _, graph in fields(memoryview(data)):
-        if number == _GRAPH and not isinstance(graph, int):
-            for part, _, tensor in fields(graph):
-                if part == _INITIALIZER and not isinstance(tensor, int) and any(
-                        field == _DATA_TYPE and value == _FLOAT16
-                        for field, _, value in fields(tensor)):
-                    return True
+        if number != _GRAPH or isinstance(graph, int):
+            continue
+        for part, _, node in fields(graph):
+            if part != _NODE or isinstance(node, int):
+                continue
+            values = [(field, value) for field, _, value in fields(node)
+                      if not isinstance(value, int)]
+            is_cast = any(field == _OP_TYPE and bytes(value) == b'Cast' for field, value in values)
+            if is_cast and any(
+                    one == _ATTRIBUTE_INT and kind == _FLOAT16 for field, value in values
+                    if field == _ATTRIBUTE for one, _, kind in fields(value)):
+                return True
     return False
 
 

@@ -143,7 +143,7 @@ def _check_types(request: BuildRequest, summary: OnnxSummary, has_weak_typing: b
             not summary.has_half):
         raise EngineBuildError(
             f'{request.model} is to be built as {precision.value} with strong types, but has no '
-            f'float16 weights; convert {request.onnx} first')
+            f'float16 arithmetic; convert {request.onnx} first')
 
 
 def _layers(request: BuildRequest, summary: OnnxSummary) -> str:
