@@ -111,8 +111,10 @@ def _inspect(values: Mapping[str, Any], console: Console) -> int:
         console.result(line)
     for problem in found.problems:
         console.warn(problem)
-    console.result_json({**found.to_json(), 'exit_code': GOOD})
-    return GOOD
+    # Whatever else is broken: without a header it is no engine.
+    exit_code = GOOD if found.header else NO
+    console.result_json({**found.to_json(), 'exit_code': exit_code})
+    return exit_code
 
 
 def _verify(values: Mapping[str, Any], console: Console) -> int:
@@ -158,9 +160,13 @@ def _trust(values: Mapping[str, Any]) -> Trust:
 
 def _path(values: Mapping[str, Any], name: str, shown: str) -> Path:
     try:
-        return setting_values.path(values[name])
+        path = setting_values.path(values[name])
     except setting_values.ValueProblem as problem:
         raise ConfigurationError(f'{shown} is {values[name]!r}, {problem}') from problem
+    if name == 'engine' and path.is_dir():
+        raise ConfigurationError(f'{path} is a folder, expected an engine; {PROGRAM} list {path} '
+                                 f'shows those in it')
+    return path
 
 
 if __name__ == '__main__':

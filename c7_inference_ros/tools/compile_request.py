@@ -25,10 +25,13 @@ from typing import Mapping
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.engines.profiles import NetworkInput
+from c7_inference_ros.engines.profiles import settle_profiles
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.pipeline.engine_processing import processing_of
@@ -142,8 +145,10 @@ def closed_profile(request: CompileRequest, inputs: tuple[TensorSpec, ...]
     engine for any other size would be of no use to the node.
 
     :param inputs: of the ONNX model.
-    :raises ConfigurationError: the parameters do not fit the model.
+    :raises ConfigurationError: the parameters or the profiles do not fit the model.
     """
+    if request.build.profiles:
+        _check_profiles(request, inputs)
     images = [spec for spec in inputs if len(spec.shape) == 4]
     if request.build.profiles or request.model_config is None or len(images) != 1 or all(
             side > 0 for side in images[0].shape[1:]):
@@ -153,6 +158,17 @@ def closed_profile(request: CompileRequest, inputs: tuple[TensorSpec, ...]
     shape = resolve_preprocess(request.model_config.preprocess, image.shape, image.dtype,
                                prefix).shape
     return (OptimizationProfile('default', {image.name: (shape, shape, shape)}),)
+
+
+def _check_profiles(request: CompileRequest, inputs: tuple[TensorSpec, ...]) -> None:
+    """Refuse profiles that contradict the model before anything is built."""
+    if any(spec.dtype.kind in 'iu' and len(spec.shape) < 2 for spec in inputs):
+        return  # its values may be shapes, which only the builder finds out
+    try:
+        settle_profiles(request.model.name, [
+            NetworkInput(spec.name, spec.shape) for spec in inputs], request.build.profiles)
+    except EngineBuildError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _build_config(final: Mapping[str, Any], node: NodeConfig | None,
@@ -205,6 +221,9 @@ def _model_path(final: Mapping[str, Any], model: ModelConfig | None,
     else:
         raise ConfigurationError('no model; give MODEL.onnx, a CONFIG.json with "model", or '
                                  '--params-file')
+    if path.suffix in ('.yaml', '.yml') and where == 'MODEL':
+        raise ConfigurationError(f'MODEL is {path}, expected an ONNX model or CONFIG.json; a '
+                                 f'parameter file is given with --params-file')
     if path.suffix == '.engine':
         raise ConfigurationError(f'{where} is {path}, an engine, expected the ONNX model that it '
                                  f'is built from; give that as MODEL.onnx')

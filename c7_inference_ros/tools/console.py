@@ -134,11 +134,16 @@ class Progress:
                 self._share = 0.0
             if total <= 0:
                 part = f'{part} {done}'
-            elif done >= total:
-                self._open.pop(part, None)
             else:
+                if part in self._open and self._open[part] != done / total:
+                    # The parts within are those of the step before.
+                    names = list(self._open)
+                    for name in names[names.index(part) + 1:]:
+                        del self._open[name]
                 self._open[part] = done / total
                 self._steps[part] = total
+                if done >= total:
+                    del self._open[part]
             share = 0.0
             for name in reversed(self._open):
                 share = self._open[name] + share / self._steps[name]

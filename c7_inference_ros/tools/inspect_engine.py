@@ -205,8 +205,8 @@ def manifest_report(manifest: EngineManifest) -> list[tuple[str, str]]:
     rows += _processing_rows(manifest)
     if manifest.calibration is not None:
         rows.append(('calibration', ', '.join(
-            f'{key} {value}' for key, value in manifest.calibration.items()
-            if isinstance(value, (str, int, float)))))
+            f'{key} {_setting(value)}' for key, value in manifest.calibration.items()
+            if not key.endswith(('sha256', 'key')) and key not in ('cache', 'quantizer'))))
     if manifest.accuracy is not None:
         check = manifest.accuracy
         rows.append(('accuracy', f'{check.metric} {check.measured:.4f}, float32 '
@@ -257,8 +257,9 @@ def _processing_rows(manifest: EngineManifest) -> list[tuple[str, str]]:
         rows.append(('decoder', str(decoder)))
     preprocess = manifest.processing.get('preprocess')
     if isinstance(preprocess, dict):
-        rows.append(('preprocess', ', '.join(f'{key} {value}'
-                                             for key, value in preprocess.items())))
+        # What is left to the model says nothing.
+        rows.append(('preprocess', ', '.join(f'{key} {_setting(value)}' for key, value
+                                             in preprocess.items() if value not in ('auto', 0))))
     labels = manifest.processing.get('labels')
     if labels:
         shown = ', '.join(map(str, labels[:_SHOWN_NAMES]))

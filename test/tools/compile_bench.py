@@ -63,3 +63,19 @@ def tiny_model(path, seed=1, channels=8):
     path.write_bytes(helper.make_model(graph, ir_version=8, opset_imports=[
         helper.make_opsetid('', 17)]).SerializeToString())
     return path
+
+
+def key_pair(folder):
+    """Write an Ed25519 key pair; return the paths of the private and the public key."""
+    pytest.importorskip('cryptography', reason='cryptography is not installed here')
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / 'private.pem', folder / 'public.pem'
+    private.write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
