@@ -97,7 +97,7 @@ class LoadedModels:
         :param free_floor_bytes: free memory that must be left on the machine.
         :raises OutOfMemoryError: itemised, in one line.
         """
-        read_free = getattr(self._runtime, 'device_free_bytes', None)
+        read_free = getattr(self._runtime, 'free_device_bytes', None)
         free = None if read_free is None else self.worker.call(read_free, QUERY_TIMEOUT_S)
         self.budget.check_measured(free_floor_bytes, device_free_bytes=free)
 

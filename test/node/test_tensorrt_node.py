@@ -137,6 +137,20 @@ def test_an_engine_over_the_budget_is_refused_with_the_account(machine, tmp_path
     assert 'nothing is left on the GPU' in process.text()
 
 
+def test_too_little_free_memory_on_the_device_is_refused_by_activate(machine, tmp_path):
+    """The simulated GPU has 8 GiB, which is less than this machine has free."""
+    publish_engine(tmp_path / 'engines')
+    process, client = machine(tmp_path / 'engines', transitions=('configure',),
+                              **{'memory.free_floor_bytes': 10 << 30})
+    assert not client.change_state('activate')
+    line, = process.lines('ERROR')
+    assert 'free on the device' in line and 'memory.free_floor_bytes' in line
+    client.change_states('cleanup')
+    client.set('memory.free_floor_bytes', 0)
+    client.change_states('configure', 'activate')
+    assert process.stop() == 0
+
+
 def test_a_changed_engine_is_refused_with_what_to_do(machine, tmp_path):
     path = publish_engine(tmp_path / 'engines')
     data = bytearray(path.read_bytes())
