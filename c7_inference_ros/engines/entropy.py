@@ -98,12 +98,16 @@ def best_bins(counts: NDArray[np.float64]) -> int:
         return size
     tail = np.concatenate([np.cumsum(counts[::-1])[::-1], [0.0]])
     is_used = counts > 0
-    stride = max(1, (size - _STEPS) // _CANDIDATES)
+    # Clipped values go into the last bin, which therefore has to be one that is used.
+    ends = np.flatnonzero(is_used) + 1
+    ends = ends[ends >= _STEPS]
+    wanted = np.linspace(_STEPS, size, _CANDIDATES)
+    candidates = np.unique(ends[np.searchsorted(ends, wanted).clip(max=len(ends) - 1)])
     best, least = size, np.inf
-    for bins in range(size, _STEPS - 1, -stride):
+    for bins in candidates[::-1]:
         divergence = _divergence(counts[:bins], is_used[:bins], tail[bins])
         if divergence < least:
-            best, least = bins, divergence
+            best, least = int(bins), divergence
     return best
 
 
@@ -115,12 +119,7 @@ def _divergence(counts: NDArray[np.float64], is_used: NDArray[np.bool_], clipped
     used_in_step = np.bincount(step, is_used, _STEPS)
     quantized = in_step[step] / np.maximum(used_in_step[step], 1.0)
     total = float(quantized[is_used].sum())
-    reference = counts[is_used].copy()
-    if is_used[-1]:
-        reference[-1] += clipped
-    elif clipped > 0.0:
-        return float(np.inf)  # values at the threshold that the steps do not know of
-    if total <= 0.0:
-        return float(np.inf)
+    reference = counts[is_used]
+    reference[-1] += clipped
     reference /= reference.sum()
     return float((reference * np.log(reference * total / quantized[is_used])).sum())
