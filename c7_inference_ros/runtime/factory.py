@@ -94,4 +94,4 @@ def build_inference_runtime(name: str, *, budget: MemoryBudget,
 
 def _path(text: str) -> Path | None:
     """Return a path that a parameter names; None for an empty text."""
-    return Path(text) if text else None
+    return Path(text).expanduser() if text else None

@@ -59,7 +59,10 @@ class SessionCache:
         self._cache = None if directory is None else OrtEngineCache(directory)
         self._read_versions = read_versions
         self._refusal = refusal or ('' if directory is not None else _NO_FOLDER)
+        #: Why engines are not kept; of interest where the provider runs.
         self.notes: list[str] = []
+        #: What was wrong with a cache.
+        self.alarms: list[str] = []
 
     @contextmanager
     def session(self, model: OnnxModel, settings: ProviderSettings,
@@ -123,15 +126,15 @@ class SessionCache:
         try:
             folder = entered.__enter__()
         except OSError as error:
-            self._say(cache_problem(self._cache.root, error))
+            self._warn(cache_problem(self._cache.root, error))
             yield None
             return
         except EngineBuildError as error:
-            self._say(f'the engines of the TensorRT provider are not kept: {error}')
+            self._warn(f'the engines of the TensorRT provider are not kept: {error}')
             yield None
             return
         try:
-            self._say(folder.note)
+            self._warn(folder.note)
             yield folder
         finally:
             entered.__exit__(None, None, None)
@@ -141,9 +144,9 @@ class SessionCache:
         try:
             anew = self._cache.set_aside(folder, reason)
         except OSError as error:
-            self._say(cache_problem(self._cache.root, error))
+            self._warn(cache_problem(self._cache.root, error))
             return None
-        self._say(anew.note)
+        self._warn(anew.note)
         return anew
 
     def _record(self, folder: CacheFolder) -> None:
@@ -151,11 +154,15 @@ class SessionCache:
         try:
             self._cache.record(folder)
         except OSError as error:
-            self._say(cache_problem(self._cache.root, error))
+            self._warn(cache_problem(self._cache.root, error))
 
     def _say(self, note: str) -> None:
-        if note and note not in self.notes:
+        if note not in self.notes:
             self.notes.append(note)
+
+    def _warn(self, alarm: str) -> None:
+        if alarm and alarm not in self.alarms:
+            self.alarms.append(alarm)
 
 
 def versions_of(ort: Any, device: int) -> Mapping[str, str]:

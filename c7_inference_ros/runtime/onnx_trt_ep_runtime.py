@@ -26,6 +26,7 @@ from typing import Sequence
 
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import EngineCacheEntry
+from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineSchemaMismatchError
@@ -38,6 +39,7 @@ from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.base import MemoryUse
 from c7_inference_ros.runtime.base import TensorMap
 from c7_inference_ros.runtime.cpu_threads import affinity_threads
+from c7_inference_ros.runtime.cuda_errors import is_sticky
 from c7_inference_ros.runtime.cuda_query import CudaQuery
 from c7_inference_ros.runtime.feed import check_feed
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
@@ -97,7 +99,7 @@ class OnnxTrtEpRuntime:
         """Import ONNX Runtime and see which providers it has."""
         self._ort = _import_onnxruntime()
         self._ort.set_default_logger_severity(_ERROR)
-        self._chosen, self._absent = onnx_providers.choose_providers(
+        self._chosen, self._fallbacks = onnx_providers.choose_providers(
             execution_providers, self._ort.get_available_providers(),
             self._ort.get_all_providers(), allow_cpu_fallback)
         self._maker = SessionMaker(self._ort, execution_providers, self._chosen,
@@ -106,7 +108,6 @@ class OnnxTrtEpRuntime:
         self._budget = budget
         self._thermal = thermal
         self._handles: dict[OnnxHandle, MadeSession] = {}
-        self._fallbacks = self._absent
         self._label = ', '.join(self._chosen)
         self._read_free_device = read_free_device or CudaQuery(device).free_bytes
         self._cache = SessionCache(
@@ -119,7 +120,7 @@ class OnnxTrtEpRuntime:
 
         Wanted providers that do not run, and engines that are not kept or were set aside.
         """
-        return self._fallbacks
+        return (*self._fallbacks, *self._cache.alarms)
 
     def compile_engine(self, onnx_path: Path, build_config: BuildConfig) -> EngineCacheEntry:
         """
@@ -181,6 +182,7 @@ class OnnxTrtEpRuntime:
         Run one inference; see the protocol.
 
         :raises InferenceError: wrong feed, unknown or released handle, or the runtime failed.
+        :raises DeviceLostError: the GPU answers nothing any more.
         :raises OutOfMemoryError: the runtime could not allocate.
         """
         if not isinstance(handle, OnnxHandle) or handle not in self._handles:
@@ -266,6 +268,8 @@ class OnnxTrtEpRuntime:
         handle.bind()
         try:
             outputs = self._run(handle, feed)
+        except DeviceLostError:
+            raise
         except InferenceError as error:
             shapes = other_shape(str(error.__cause__))
             if shapes:
@@ -288,6 +292,10 @@ class OnnxTrtEpRuntime:
             if is_out_of_memory(text) or isinstance(error, MemoryError):
                 raise OutOfMemoryError(f'{handle.name} ran out of memory: {text}; free memory or '
                                        f'run fewer models') from error
+            if self._chosen[0] != onnx_providers.CPU and is_sticky(str(error)):
+                raise DeviceLostError(
+                    f'{handle.name} failed in {self._version}: {text}; configure again, and start '
+                    f'the node anew if that fails: ONNX Runtime keeps the context') from error
             raise InferenceError(f'{handle.name} failed in {self._version}: {text}') from error
 
 

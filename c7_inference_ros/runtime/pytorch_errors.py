@@ -18,9 +18,6 @@ from __future__ import annotations
 
 _MAX = 300
 _NO_MEMORY = ('out of memory', "can't allocate memory", 'bad_alloc', 'CUBLAS_STATUS_ALLOC_FAILED')
-# Errors after which CUDA answers every call with the same error until the process ends.
-_LOST = ('CUDA error', 'device-side assert', 'illegal memory access', 'unspecified launch failure',
-         'CUDNN_STATUS_EXECUTION_FAILED')
 
 
 def last_line(text: str) -> str:
@@ -36,8 +33,3 @@ def last_line(text: str) -> str:
 def is_out_of_memory(text: str) -> bool:
     """Return whether a message says that memory was not to be had."""
     return any(words in text for words in _NO_MEMORY)
-
-
-def is_device_lost(text: str) -> bool:
-    """Return whether a message says that the GPU answers nothing any more."""
-    return any(words in text for words in _LOST)

@@ -42,11 +42,11 @@ from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.base import MemoryUse
 from c7_inference_ros.runtime.base import TensorMap
 from c7_inference_ros.runtime.cpu_threads import affinity_threads
+from c7_inference_ros.runtime.cuda_errors import is_sticky
 from c7_inference_ros.runtime.feed import check_feed
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
 from c7_inference_ros.runtime.process_memory import trim
-from c7_inference_ros.runtime.pytorch_errors import is_device_lost
 from c7_inference_ros.runtime.pytorch_errors import is_out_of_memory
 from c7_inference_ros.runtime.pytorch_errors import last_line
 from c7_inference_ros.runtime.pytorch_handle import TorchHandle
@@ -257,9 +257,11 @@ class PytorchFp16Runtime:
             if is_out_of_memory(str(error)) or isinstance(error, MemoryError):
                 raise OutOfMemoryError(f'{handle.name} ran out of memory: {text}; free memory or '
                                        f'run fewer models') from error
-            lost = self._device != CPU and is_device_lost(str(error))
+            lost = self._device != CPU and is_sticky(str(error))
             kind = DeviceLostError if lost else InferenceError
-            raise kind(f'{handle.name} failed in {self._version}: {text}') from error
+            hint = ('; configure again, and start the node anew if that fails: PyTorch keeps the '
+                    'context' if lost else '')
+            raise kind(f'{handle.name} failed in {self._version}: {text}{hint}') from error
 
     def _load_problem(self, path: Path, error: BaseException) -> Exception:
         text = last_line(str(error))

@@ -15,6 +15,7 @@
 """The development environment is pinned, names no registry and refuses what is half built."""
 
 from importlib import metadata
+import importlib.util
 import os
 from pathlib import Path
 import re
@@ -35,6 +36,14 @@ def run(*command, **environment):
     env = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
     return subprocess.run([str(part) for part in command], cwd=ROOT, env=env, text=True,
                           capture_output=True, timeout=60, check=False)
+
+
+def load(name):
+    """Return a module of dev/."""
+    spec = importlib.util.spec_from_file_location(f'dev_{name}', DEV / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pins(lock):
@@ -74,6 +83,91 @@ def test_installed_versions_are_the_locked_ones():
     for name, version, marker in pins(DEV / 'requirements.lock'):
         if not marker or markers.Marker(marker).evaluate():
             assert metadata.version(name) == version, name
+
+
+def test_every_environment_is_ignored_removed_and_explained():
+    build_env = load('build_env')
+    ignored = (ROOT / '.gitignore').read_text(encoding='utf-8').splitlines()
+    makefile = (ROOT / 'Makefile').read_text(encoding='utf-8')
+    distclean = makefile.partition('distclean: clean')[2]
+    readme = (DEV / 'README.md').read_text(encoding='utf-8')
+    script = (DEV / 'build_env.sh').read_text(encoding='utf-8')
+    for name, (folder, lock, _) in build_env.ENVIRONMENTS.items():
+        assert f'/{folder}/' in ignored and folder in distclean.split(), folder
+        assert f'| `{folder}` |' in readme and f'dev/build_env.sh {name} ' in script, folder
+        assert (DEV / lock).is_file()
+
+
+def test_packages_without_hashes_are_pinned_and_say_why():
+    build_env = load('build_env')
+    for name in build_env.UNHASHED.values():
+        text = (DEV / name).read_text(encoding='utf-8')
+        versions = build_env.read_versions(DEV / name)
+        assert versions and all(re.fullmatch(r'[\w-]+==[\d.]+', one) for one in versions)
+        assert 'without hashes: ' in text
+        assert not {one.partition('==')[0] for one in versions} & {
+            pin for lock in LOCKS for pin, _, _ in pins(lock)}, 'a lock file pins it, too'
+
+
+def test_the_key_of_an_environment_holds_what_it_is_made_of(monkeypatch):
+    build_env = load('build_env')
+    before = {name: build_env.Builder(name).packages_key() for name in build_env.ENVIRONMENTS}
+    monkeypatch.setattr(build_env, 'read_versions', lambda path: ['torch==0.0.1'])
+    after = {name: build_env.Builder(name).packages_key() for name in build_env.ENVIRONMENTS}
+    assert {name for name in before if before[name] != after[name]} == set(build_env.UNHASHED)
+
+
+class TestSuites:
+    """dev/run_tests.py, with builds and runs that only say what they were asked."""
+
+    @pytest.fixture
+    def ran(self, monkeypatch):
+        run_tests, ran = load('run_tests'), []
+
+        def run_suite(title, python, targets, arguments):
+            ran.append((title, Path(python).parts[-3], targets, arguments))
+            return True, run_tests.line('ok', title, 'done')
+
+        monkeypatch.setattr(run_tests, 'run_suite', run_suite)
+        monkeypatch.setattr(run_tests, 'build', lambda name: 0)
+        ran.append(run_tests)
+        return ran
+
+    def run(self, ran, monkeypatch, torch, *arguments):
+        run_tests = ran.pop(0)
+        monkeypatch.setenv('TORCH', torch)
+        monkeypatch.setattr(sys, 'argv', ['run_tests.py', *arguments])
+        assert run_tests.main() == 0
+        return {title: (folder, targets, given) for title, folder, targets, given in ran}
+
+    @pytest.mark.parametrize('torch', ['', '0'])
+    def test_pytorch_is_opt_in(self, ran, monkeypatch, capsys, torch):
+        suites = self.run(ran, monkeypatch, torch)
+        assert 'runtimes with PyTorch' not in suites
+        assert 'not asked for: make test TORCH=1' in capsys.readouterr().out
+
+    def test_every_suite_where_it_is_asked_for(self, ran, monkeypatch):
+        suites = self.run(ran, monkeypatch, '1', '-x')
+        assert suites['builder API of TensorRT 10'] == (
+            '.venv-rtx14', ['test/engines'], ['-m', 'builder', '-x'])
+        assert suites['runtimes with PyTorch'] == (
+            '.venv-torch', ['test/runtime'], ['-m', 'torch', '-x'])
+        assert suites['core with NumPy 2'][0] == '.venv-numpy2'
+
+    def test_named_tests_run_alone(self, ran, monkeypatch):
+        assert list(self.run(ran, monkeypatch, '1', 'test/vision')) == ['all']
+
+    def test_an_environment_that_cannot_be_built_fails(self, monkeypatch):
+        run_tests = load('run_tests')
+        monkeypatch.setattr(run_tests, 'build', lambda name: 1)
+        good, text = run_tests.run_marked('title', 'torch', 'test/runtime', 'torch', [])
+        assert not good and 'could not be built' in text
+
+    def test_ci_asks_for_pytorch(self):
+        text = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+        assert 'export TORCH=1' in text
+        help_text = run('make', 'help').stdout if shutil.which('make') else 'TORCH=1'
+        assert 'TORCH=1' in help_text
 
 
 def test_cv_bridge_converts_both_ways():

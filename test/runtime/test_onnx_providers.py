@@ -20,7 +20,9 @@ from pathlib import Path
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.engines.types import PrecisionMode
+from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import EngineSchemaMismatchError
+from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime import onnx_providers
@@ -257,6 +259,23 @@ def test_device_memory_is_what_is_no_longer_free(model, monkeypatch):
     monkeypatch.undo()
     runtime = build((CPU,))
     assert runtime.deserialize_engine(model).memory.measured_device_bytes is None
+
+
+def test_a_lost_gpu_is_told_apart(model, monkeypatch):
+    PretendGpu(monkeypatch, 'works')
+    runtime = build((CUDA, CPU))
+    handle = runtime.deserialize_engine(model)
+    feed = {'x': np.ones((1, 3, 4, 4), np.float32)}
+    prefix = '[ONNXRuntimeError] : 1 : FAIL : '
+    for text, kind in (
+            (f'{prefix}CUDA failure 700: an illegal memory access was encountered ; GPU=0',
+             DeviceLostError), (f'{prefix}bad index', InferenceError)):
+        def fail(inputs, text=text):
+            raise RuntimeError(text)
+        monkeypatch.setattr(handle, 'run', fail)
+        with pytest.raises(InferenceError) as caught:
+            runtime.infer(handle, feed)
+        assert type(caught.value) is kind
 
 
 def test_a_broken_model_is_not_taken_for_a_broken_provider(tmp_path, monkeypatch):

@@ -221,6 +221,7 @@ class PretendTensorrt:
         real = onnxruntime.InferenceSession
         self.saw = []
         self.refuses = ()
+        self.is_broken = False
 
         def session(data, options, providers, **others):
             names, told = [name for name, _ in providers], dict(providers)
@@ -230,6 +231,8 @@ class PretendTensorrt:
                     name: data for name in os.listdir(folder) if name.endswith('.engine')
                     for data in [open(os.path.join(folder, name), 'rb').read()]}  # noqa: SIM115
                 self.saw.append(found)
+                if self.is_broken:
+                    raise RuntimeError('no device')
                 if found and any(data in self.refuses for data in found.values()):
                     raise RuntimeError('TensorRT EP could not deserialize engine from cache')
                 if folder is not None and not found:
@@ -286,6 +289,16 @@ def test_what_was_changed_never_reaches_the_provider(tmp_path, pretend, start):
     assert 'engine are not the recorded ones; it was set aside as' in sentence
     assert start().fallbacks == ()
     assert pretend.saw == [{}, {}, {ENGINE: b'engine 2'}]
+
+
+def test_a_refused_cache_is_said_although_the_provider_no_longer_loads(
+        tmp_path, pretend, start, monkeypatch):
+    start()
+    flip(folders(tmp_path)[0] / ENGINE)
+    pretend.is_broken = True
+    said = '; '.join(start().fallbacks)
+    assert 'no device' in said and 'set aside' in said
+    assert pretend.saw == [{}, {}]
 
 
 def test_another_version_or_setting_is_another_folder(tmp_path, pretend, start):

@@ -16,6 +16,7 @@
 
 import json
 import os
+from pathlib import Path
 import pickle
 import zipfile
 
@@ -23,7 +24,6 @@ from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineHashMismatchError
 from c7_inference_ros.errors import EngineSchemaMismatchError
-from c7_inference_ros.runtime.pytorch_errors import is_device_lost
 from c7_inference_ros.runtime.pytorch_errors import is_out_of_memory
 from c7_inference_ros.runtime.pytorch_errors import last_line
 from c7_inference_ros.runtime.pytorch_model import EXPORTED
@@ -79,6 +79,15 @@ def test_a_torchscript_without_one_says_what_to_write(tmp_path):
     # The example in the message is one that is accepted.
     describe(path, text[text.index('{"inputs"'):])
     assert [spec.name for spec in read(path).inputs] == ['images']
+
+
+def test_the_description_on_the_page_is_accepted(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / 'docs' / 'pytorch_models.md').read_text(
+        encoding='utf-8')
+    path = save(tmp_path / 'm.ts', SCRIPT)
+    describe(path, page.partition('```json')[2].partition('```')[0])
+    model = read(path)
+    assert model.inputs[0].shape == (1, 3, 640, 640) and 'person' in model.metadata['names']
 
 
 def test_an_exported_program_needs_none(tmp_path):
@@ -184,7 +193,6 @@ def test_what_pytorch_says_in_one_line():
     lost = ('CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be '
             'asynchronously reported at some other API call\nCompile with `TORCH_USE_CUDA_DSA`')
     assert last_line(lost) == 'CUDA error: an illegal memory access was encountered'
-    assert is_device_lost(lost) and not is_device_lost(script)
     assert is_out_of_memory('CUDA out of memory. Tried to allocate 2 GiB')
     assert is_out_of_memory("DefaultCPUAllocator: can't allocate memory: you tried")
     assert last_line('') == 'no reason given' and len(last_line('x' * 999)) == 303

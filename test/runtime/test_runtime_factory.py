@@ -141,7 +141,8 @@ def test_engine_settings_reach_the_runtimes(budget, tmp_path, monkeypatch):
     module('tensorrt', 'TensorrtRuntime')
     module('onnx_trt_ep', 'OnnxTrtEpRuntime')
     module('pytorch_fp16', 'PytorchFp16Runtime')
-    engines = EngineConfig(directory=str(tmp_path), deployment_list='list.txt', public_key='',
+    monkeypatch.setenv('HOME', str(tmp_path))
+    engines = EngineConfig(directory='~', deployment_list='list.txt', public_key='',
                            max_accuracy_drop=0.03, package='tensorrt_rtx', cuda_graph=False,
                            device=2)
     for name in ('tensorrt', 'onnx_trt_ep', 'pytorch_fp16'):
