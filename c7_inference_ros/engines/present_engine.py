@@ -31,7 +31,7 @@ from c7_inference_ros.engines.filename import parse_engine_name
 from c7_inference_ros.engines.gate import EngineGate
 from c7_inference_ros.engines.gate import TrustedEngine
 from c7_inference_ros.engines.manifest import MANIFEST_SUFFIX
-from c7_inference_ros.engines.signature import load_private_key
+from c7_inference_ros.engines.signature import sign_manifest
 from c7_inference_ros.engines.signature import SIGNATURE_MAX_BYTES
 from c7_inference_ros.engines.signature import SIGNATURE_SUFFIX
 from c7_inference_ros.engines.types import HostTuple
@@ -84,19 +84,15 @@ def look_at(path: Path, host: HostTuple, parts: Mapping[str, Any],
 
 
 def _is_signed_by(path: Path, private_key: Path) -> bool:
-    key = load_private_key(private_key).public_key()
-    from cryptography.exceptions import InvalidSignature
-
     try:
         with open_engine(path) as files:
             manifest, signature = files.get(MANIFEST_SUFFIX), files.get(SIGNATURE_SUFFIX)
-            if manifest is None or signature is None:
-                return False
-            key.verify(bytes.fromhex(signature.read(SIGNATURE_MAX_BYTES).decode('ascii')),
-                       manifest.read(manifest.size))
-    except (InferenceRuntimeError, InvalidSignature, ValueError):
-        return False
-    return True
+            found = None if signature is None else signature.read(SIGNATURE_MAX_BYTES)
+            text = b'' if manifest is None else manifest.read(manifest.size)
+    except InferenceRuntimeError:
+        found, text = None, b''
+    # Ed25519 signs the same bytes the same way every time.
+    return sign_manifest(private_key, text) == found
 
 
 def _first(path: Path) -> str:

@@ -239,5 +239,5 @@ with _ending_within(0.2, Console('compile_engine')):
     hashlib.pbkdf2_hmac('sha256', b'', b'', (1 << 31) - 1)
 """], env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 130
-    assert done.stderr == ('compile_engine: interrupted; the builder had not ended 0.2 s later and '
-                           'was ended with the process, nothing half-written was left\n')
+    assert done.stderr == ('compile_engine: interrupted; the builder had not ended 0.2 s later '
+                           'and was ended with the process, nothing half-written was left\n')

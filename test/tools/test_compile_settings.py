@@ -328,3 +328,14 @@ def test_every_setting_is_on_the_page():
         assert f'`{setting.name}`' in page, setting.name
         if setting.name != 'model' and not setting.is_json_only:
             assert f'`{setting.flag}' in page, setting.flag
+
+
+def test_the_example_on_the_page_is_good(tmp_path):
+    page = (ROOT / 'docs' / 'engines.md').read_text(encoding='utf-8')
+    example = page.partition('```json\n')[2].partition('```')[0]
+    request = request_of(config_file(tmp_path, example))
+    assert request.build.precision is PrecisionMode.MIXED
+    assert [profile.name for profile in request.build.profiles] == ['one', 'batch']
+    assert request.build.workspace_bytes == 512 << 20
+    assert request.build.processing['preprocess']['anchor'] == 'top_left'
+    assert set(json.loads(example)) <= {setting.name for setting in SETTINGS}
