@@ -13,9 +13,25 @@
 # limitations under the License.
 
 """
-Puts the doubles where the package under test finds the real modules.
+Doubles of CUDA and TensorRT, and what puts them where the package finds the real modules.
 
-``install(monkeypatch, '10.3')`` in a test, or the fixture ``doubles`` of ``conftest.py``.
+Nothing here was written from the code under test, but from the real thing: the source of PyCUDA,
+the bindings and headers of TensorRT, and TensorRT-RTX run on a CPU. ``test_faithfulness.py``
+compares the doubles with it.
+
+.. code-block:: text
+
+    simulated_gpu      one GPU: contexts, sticky errors; simulated_memory, _stream, _faults
+    pycuda_double      pycuda.driver over it; pycuda_context, _objects, _copies
+    libcuda_double     libcuda.so.1 for ctypes: graphs, reset of the primary context
+    tensorrt_double    tensorrt 10.3 to 11.1, tensorrt_rtx 1.4 and 1.7; trt_*
+    trt_plan           make_plan: an engine file of a real ONNX model, with what it claims
+
+In a test: ``doubles = install(monkeypatch, '10.3', is_integrated=True)``, an engine from
+``make_plan(onnx, '10.3', context_bytes=...)``, faults with ``doubles.gpu.fail('cuMemAlloc', 2,
+nth=3)``, and at the end ``doubles.assert_released()``: nothing is left, and nothing was done that
+the real thing leaves undefined, warns about or aborts on. What such a thing was stands in
+``gpu.violations``, ``gpu.warnings`` and ``gpu.aborts``.
 """
 
 from __future__ import annotations

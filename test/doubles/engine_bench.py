@@ -42,9 +42,22 @@ def reshape_model(path):
                 {'x': ('FLOAT', [4]), 'shape': ('INT64', [2])}, {'y': ('FLOAT', ['a', 'b'])})
 
 
+_LOGS = {}
+
+
 def make_log(trt):
-    """Return a logger that keeps (severity, text)."""
+    """
+    Return a logger that keeps (severity, text).
+
+    The real module gets one for the whole process: it keeps a pointer to the first that it was
+    given, and crashes when that is gone.
+    """
+    if trt in _LOGS:
+        _LOGS[trt].heard.clear()
+        return _LOGS[trt]
+
     class Log(trt.ILogger):
+
         def __init__(self):
             trt.ILogger.__init__(self)
             self.heard = []
@@ -57,12 +70,16 @@ def make_log(trt):
             self.heard.clear()
             return '; '.join(found)
 
-    return Log()
+    made = Log()
+    if not hasattr(trt, '_gpu'):
+        _LOGS[trt] = made
+    return made
 
 
 def make_recorder(trt):
     """Return an error recorder that keeps (code, text)."""
     class Recorder(trt.IErrorRecorder):
+
         def __init__(self):
             trt.IErrorRecorder.__init__(self)
             self.heard = []

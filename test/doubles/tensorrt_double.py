@@ -94,6 +94,8 @@ def make_tensorrt(generation: str = '10.3', gpu: SimulatedGpu | None = None) -> 
     module._gpu = gpu or SimulatedGpu()
     module._is_rtx = generation.startswith('rtx')
     module._generation = generation
+    # The API of TensorRT 11 and of TensorRT-RTX after 1.4.
+    module._is_recent = generation.startswith('11') or generation > 'rtx1.4'
     module.__path__ = []
     for name, one in record['enums'].items():
         if name != 'Severity':

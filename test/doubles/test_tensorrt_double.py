@@ -336,6 +336,7 @@ class TestAllocators:
     def make(self, trt, base, cuda, answer):
         """Return an allocator whose answer a function gives."""
         class Allocator(getattr(trt, base)):
+
             def __init__(self):
                 getattr(trt, base).__init__(self)
                 self.calls, self.held = [], {}
@@ -391,6 +392,28 @@ class TestAllocators:
         gc.collect()
         assert not allocator.held
 
+    def test_what_an_enqueue_needs_is_asked_and_given_back_on_its_stream(self, gpu, cuda,
+                                                                         tmp_path):
+        trt = make_tensorrt('10.3', gpu)
+        allocator = self.make(trt, 'IGpuAsyncAllocator', cuda, self.real(cuda))
+        plan = make_plan(double_model(tmp_path / 'm.onnx'), profiles=[RANGE],
+                         enqueue_bytes=4096)
+        engine = load(gpu, trt, make_log(trt), plan, gpu_allocator=allocator)
+        bench = Bench(trt, cuda, gpu, None, engine, engine.create_execution_context(),
+                      cuda.Stream(), {})
+        bench.context.set_input_shape('x', (2, 4))
+        bench.bind('x', 32)
+        bench.bind('y', 32)
+        allocator.calls.clear()
+        assert bench.enqueue()
+        (first, asked), (last, given) = allocator.calls
+        assert (first, asked) == ('allocate_async', (4096, 256, bench.stream.handle, 0))
+        assert last == 'deallocate_async' and given[1] == bench.stream.handle
+        bench.stream.synchronize()
+        del bench, engine
+        gc.collect()
+        assert not allocator.held
+
     @pytest.mark.parametrize('answer', [0, None, 'x', ValueError('no'), 0x1000])
     def test_anything_but_memory_makes_it_fail(self, gpu, cuda, tmp_path, capfd, answer):
         def give(_allocator, _size):
@@ -428,6 +451,7 @@ class TestDataDependentOutputs:
         trt = bench.trt
 
         class Allocator(trt.IOutputAllocator):
+
             def __init__(self):
                 trt.IOutputAllocator.__init__(self)
                 self.asked, self.shape, self.memory = None, None, None
@@ -461,6 +485,7 @@ class TestDataDependentOutputs:
         trt = bench.trt
 
         class Allocator(trt.IOutputAllocator):
+
             def __init__(self):
                 trt.IOutputAllocator.__init__(self)
 

@@ -18,8 +18,7 @@ How pybind11 makes Python classes of TensorRT's, for the doubles.
 A class of a double is written once, with what any generation has; :func:`bind` makes the class of
 one generation, with only the names that this generation has (``tensorrt_api.json``). As with the
 real binding: objects take no new attributes, a subclass must call the initialiser of its base,
-an enum compares with numbers only where it was declared arithmetic, and an exception in a
-callback is printed and lost.
+an enum never equals a number, and an exception in a callback is printed and lost.
 """
 
 from __future__ import annotations
@@ -48,6 +47,8 @@ class EnumMember:
 
     def __init__(self, value: int) -> None:
         """Make a value from a number; the number need not have a name."""
+        if not isinstance(value, int):
+            raise TypeError('__init__(): incompatible constructor arguments')
         self.value = int(value)
 
     @property
@@ -64,14 +65,14 @@ class EnumMember:
     __hash__ = __int__
 
     def __eq__(self, other: object) -> bool:
-        """Compare with its kind, or with numbers where arithmetic."""
-        if type(other) is type(self):
-            return self.value == other.value  # type: ignore[attr-defined]
-        return self._arithmetic and isinstance(other, int) and self.value == other
+        """Compare with its own kind; it never equals a number."""
+        return type(other) is type(self) and self.value == other.value
 
     def _compared(self, other: Any) -> int:
         if not self._arithmetic:
-            raise TypeError(f'{type(self).__name__} has no order')
+            raise TypeError(f'order is not supported between instances of {type(self).__name__!r}')
+        if type(other) is not type(self):
+            raise TypeError('Expected an enumeration of matching type!')
         return self.value - int(other)
 
     def __lt__(self, other: Any) -> bool:

@@ -140,8 +140,9 @@ class IBuilderConfig(Bound):
     builder_optimization_level = property(lambda self: self._level, _put_level)
 
     def _put_aux(self, value: int) -> None:
-        if value < 0:
-            log(self, self._trt.ILogger.Severity.ERROR, f'nbStreams {value} should not be '
+        # Releases before 11 and 1.5 take it.
+        if value < 0 and self._trt._is_recent:
+            log(self, self._trt.ILogger.Severity.WARNING, f'nbStreams {value} should not be '
                 f'negative, IBuilderConfig::setMaxAuxStreams({value}) has no effect.')
             return
         self._aux = int(value)

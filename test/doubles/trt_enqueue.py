@@ -32,8 +32,11 @@ from simulated_stream import SimulatedStream
 from simulated_stream import Work
 from trt_binding import log
 from trt_binding import report
+from trt_engine import give_back
+from trt_engine import obtain
 from trt_plan import NUMPY
 from trt_plan import Tensor
+from trt_runtime import Refused
 from trt_shapes import compute
 from trt_shapes import nbytes
 
@@ -75,7 +78,7 @@ def enqueue(context: Any, stream_handle: int) -> bool:
         _check_profile(context, stream_handle)
         _check_capture(context, stream)
         _enqueue(context, stream)
-    except NotEnqueued as refusal:
+    except (NotEnqueued, Refused) as refusal:
         report(context, _METHOD, *refusal.args)
         return False
     except CudaCallError as error:
@@ -193,12 +196,14 @@ def _enqueue(context: Any, stream: SimulatedStream) -> None:
             if not tensor.is_input:
                 write(tensor, bound[tensor.name], values[tensor.name])
 
+    temporary = obtain(context, plan.enqueue_bytes, 'enqueue', stream.handle)
     ranges = [(bound[one.name], nbytes(one.dtype, shapes[one.name])) for one in plan.tensors
               if one.is_input and not one.is_on_host]
     ranges += [(bound[one.name], nbytes(one.dtype, early[one.name].shape if one.depends_on_data
                                         else expected[one.name]))
                for one in plan.tensors if not one.is_input and not one.is_on_host]
     stream.enqueue(Work('kernel', run, (*ranges, weights), (scratch,) if scratch[1] else ()))
+    give_back(context, temporary, plan.enqueue_bytes, stream.handle)
 
 
 def _place_output(context: Any, tensor: Tensor, value: np.ndarray, bound: dict[str, int],

@@ -20,7 +20,6 @@ import operator
 import sys
 from typing import Any
 
-from simulated_stream import new_handle
 from trt_binding import Bound
 from trt_binding import call_back
 from trt_binding import override
@@ -167,10 +166,10 @@ class IGpuAllocator(IVersionedInterface):
     def reallocate(self, address: Any, alignment: int, new_size: int) -> Any:
         """Resize."""
 
-    def _obtain(self, size: int) -> int:
+    def _obtain(self, size: int, stream: int) -> int:
         return as_address(self, 'allocate', 'allocate', (size, 256, 0))
 
-    def _give_back(self, address: int) -> bool:
+    def _give_back(self, address: int, stream: int) -> bool:
         return bool(call_back(self, 'deallocate', address, default=False))
 
 
@@ -198,11 +197,11 @@ class IGpuAsyncAllocator(IGpuAllocator):
         """Free in the order of a stream."""
         return False
 
-    def _obtain(self, size: int) -> int:
-        return as_address(self, 'allocate_async', 'allocate', (size, 256, new_handle(), 0))
+    def _obtain(self, size: int, stream: int) -> int:
+        return as_address(self, 'allocate_async', 'allocate', (size, 256, stream, 0))
 
-    def _give_back(self, address: int) -> bool:
-        return bool(call_back(self, 'deallocate_async', address, new_handle(), default=False,
+    def _give_back(self, address: int, stream: int) -> bool:
+        return bool(call_back(self, 'deallocate_async', address, stream, default=False,
                               label='deallocate'))
 
 
@@ -243,13 +242,12 @@ class IProgressMonitor(Bound):
 
 
 class IStreamReader(Bound):
-    """Reader of a plan, piece by piece."""
+    """Reader of a plan, piece by piece; a subclass's ``read`` takes the size only."""
 
     _is_constructible = True
 
-    def read(self, size: int) -> bytes:
-        """Return the next bytes."""
-        return b''
+    def read(self, destination: Any, size: int) -> Any:
+        """Return the next bytes; only for documentation."""
 
 
 class IStreamReaderV2(Bound):
@@ -257,9 +255,8 @@ class IStreamReaderV2(Bound):
 
     _is_constructible = True
 
-    def read(self, num_bytes: int, stream: int) -> bytes:
-        """Return the next bytes."""
-        return b''
+    def read(self, destination: Any, num_bytes: int, stream: int) -> Any:
+        """Return the next bytes; only for documentation."""
 
     def seek(self, offset: int, where: Any) -> bool:
         """Go to a place."""

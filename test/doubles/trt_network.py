@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+import weakref
 
 from trt_binding import Bound
 from trt_binding import log
@@ -164,6 +165,7 @@ class INetworkDefinition(Bound):
         self._flags = flags if is_choice else flags | strong
         self._is_strongly_typed = bool(self._flags & strong)
         self._graph: LoadedGraph | None = None
+        self._parsers: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._layers: list[Any] = []
@@ -285,7 +287,12 @@ class OnnxParser(Bound):
                             'argument types are supported:\n    1. OnnxParser(network: '
                             'INetworkDefinition, logger: ILogger)')
         self._is_initialized = True
-        self._network, self._logger = network, logger
+        if network._parsers:
+            self._gpu.violated('a second parser was made for one network: the real library '
+                               'crashes when they are freed')
+        # The binding lets the network keep its parser, and not the other way round.
+        network._parsers.append(self)
+        self._network, self._logger = weakref.ref(network), logger
         self._errors: list[Any] = []
         self._has_model = False
 
@@ -314,6 +321,11 @@ class OnnxParser(Bound):
             return self._fail('MODEL_DESERIALIZE_FAILED', 'Assertion failed: '
                               'model->ByteSizeLong() == 0: A model was previously parsed!',
                               'deserializeOnnxModel')
+        network = self._network()
+        if network is None:
+            self._gpu.violated('a parser read into a network that was freed: keep a reference '
+                               'to the network')
+            return False
         message = leading_message(data)
         try:
             graph = load_graph(message, folder) if message else None
@@ -322,7 +334,7 @@ class OnnxParser(Bound):
                               f'Failed to parse the ONNX model: {error}', 'deserializeOnnxModel')
         if graph is not None:
             self._has_model = True
-            self._network._fill(graph)
+            network._fill(graph)
         return True
 
     def get_error(self, index: int) -> Any:

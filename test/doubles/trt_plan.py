@@ -70,6 +70,8 @@ class Plan:
     context_bytes: list[int]
     weights_bytes: int
     persistent_bytes: int = 0
+    #: What every enqueue asks for and gives back in the order of its stream.
+    enqueue_bytes: int = 0
     sm: str = '87'
     device_name: str = 'Simulated Orin'
     is_capturable: bool = True
@@ -98,7 +100,8 @@ class Plan:
         header[24:28] = bytes((*self.version, 0, 0, 0, 0)[:4])
         if is_rtx:
             header[28:32] = b'vtrt'
-            struct.pack_into('<I', header, 32, 0x7e)
+            # Up to 1.4 there was no SM 12.1.
+            struct.pack_into('<I', header, 32, 0x3e if self.version < (1, 5) else 0x7e)
         return bytes(header) + struct.pack('<Q', len(body)) + body + self.onnx
 
     @classmethod
