@@ -19,6 +19,8 @@ Without a GPU, its driver, PyCUDA and TensorRT nothing is measured and nothing i
 exit status is 2 and what is missing is named. 1 says that a figure is not within its limit.
 """
 
+from __future__ import annotations
+
 import argparse
 from datetime import datetime
 from datetime import timezone
@@ -26,6 +28,11 @@ from pathlib import Path
 import shlex
 import sys
 import tempfile
+from typing import Any
+from typing import Callable
+from typing import List
+from typing import Sequence
+from typing import Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT, ROOT / 'dev'):
@@ -34,6 +41,7 @@ for folder in (ROOT, ROOT / 'dev'):
 
 from gpu_measure import page  # noqa: E402
 from gpu_measure import presence  # noqa: E402
+from gpu_measure.figures import Figure  # noqa: E402
 
 PAGE = ROOT / 'docs' / 'gpu_results.md'
 DETECTOR = ROOT / 'models' / 'person_ssdlite.onnx'
@@ -41,11 +49,15 @@ SHARED = ROOT.parent / 'shared' / 'models' / 'yolox_nano.onnx'
 PROVIDERS = (('TensorrtExecutionProvider', 'CUDAExecutionProvider'), ('CUDAExecutionProvider',))
 
 
+Groups = List[Tuple[str, List[Figure]]]
+
+
 class DoubleError(Exception):
     """Figures of a test double were about to be written down."""
 
 
-def subject_of(onnx, precision, folder, package='auto'):
+def subject_of(onnx: Path, precision: str, folder: Path, package: str = 'auto'
+               ) -> tuple[Any, list[Figure]]:
     """Build an engine and return it as a subject, with the figures of the build."""
     from c7_inference_ros.engines.filename import parse_engine_name
     from c7_inference_ros.engines.types import BuildConfig
@@ -63,10 +75,11 @@ def subject_of(onnx, precision, folder, package='auto'):
         TensorrtRuntime), figures
 
 
-def measure(subject, tell=lambda text: None, **rounds):
+def measure(subject: Any, tell: Callable[[str], None] = lambda text: None, **rounds: int
+            ) -> tuple[str, list[Figure]]:
     """Return (label, figures) of everything that is measured of one engine."""
     from gpu_measure import tensorrt_figures
-    figures = []
+    figures: list[Figure] = []
     for function in tensorrt_figures.MEASUREMENTS:
         tell(f'{subject.label}: {function.__name__}')
         figures += function(subject, **({'rounds': rounds[function.__name__]}
@@ -74,7 +87,7 @@ def measure(subject, tell=lambda text: None, **rounds):
     return subject.label, figures
 
 
-def write_page(path, text, subjects):
+def write_page(path: Path, text: str, subjects: Sequence[Any]) -> None:
     """
     Write the page.
 
@@ -86,7 +99,7 @@ def write_page(path, text, subjects):
     path.write_text(text, encoding='utf-8')
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('--model', type=Path, action='append',
@@ -102,9 +115,11 @@ def main(arguments=None):
         print(f'nothing can be measured here: {missing}', file=sys.stderr)
         return 2
     models = options.model or [path for path in (DETECTOR, SHARED) if path.is_file()]
-    groups, subjects, absent = [], [], []
+    groups: list[tuple[str, list[Figure]]] = []
+    subjects: list[Any] = []
+    absent: list[str] = []
 
-    def tell(text):
+    def tell(text: str) -> None:
         print(f'  {text}', flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +140,8 @@ def main(arguments=None):
     return 0 if all(figure.is_good for _, figures in groups for figure in figures) else 1
 
 
-def fallbacks(onnx, absent, tell=lambda text: None):
+def fallbacks(onnx: Path, absent: list[str], tell: Callable[[str], None] = lambda text: None
+              ) -> Groups:
     """Return (title, figures) of ONNX Runtime on the GPU; note in ``absent`` what is not here."""
     from gpu_measure.fallback_figures import fallback
     groups = []
@@ -142,7 +158,8 @@ def fallbacks(onnx, absent, tell=lambda text: None):
     return groups
 
 
-def reference(folder, absent, tell=lambda text: None):
+def reference(folder: Path, absent: list[str],
+              tell: Callable[[str], None] = lambda text: None) -> Groups:
     """Return (title, figures) of PyTorch in float16, with a network in both of its formats."""
     from gpu_measure.fallback_figures import fallback
     title = 'small network, pytorch_fp16'

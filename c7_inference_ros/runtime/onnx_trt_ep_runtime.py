@@ -156,13 +156,15 @@ class OnnxTrtEpRuntime:
         before = self._memory_now()
         model = read_onnx_model(entry, admit=lambda size: self._budget.check(
             entry.path.stem, self._items_of(size, 0)))
-        items = self._items_of(model.weight_bytes, model.io_bytes)
+        sizes = model.weight_bytes, model.io_bytes
         # Before the ledger counts this model, too.
         settings = self._settings_of(model, entry)
-        with self._budget.reserve(model.path.stem, items) as reservation:
+        with self._budget.reserve(model.path.stem, self._items_of(*sizes)) as reservation:
             with self._session(model, settings) as made:
                 handle = OnnxHandle(model, made.session, reservation)
                 try:
+                    items = self._items_of(*sizes, made.providers[0])
+                    reservation.resize(items)  # it may lie on the CPU after all
                     basis = self._warm_up(model, handle)
                 except BaseException:
                     handle.close()
@@ -211,8 +213,8 @@ class OnnxTrtEpRuntime:
     def _version(self) -> str:
         return f'ONNX Runtime {self._ort.__version__}'
 
-    def _items_of(self, weights: int, io: int) -> tuple[MemoryItem, ...]:
-        if self._chosen[0] == onnx_providers.CPU:
+    def _items_of(self, weights: int, io: int, provider: str = '') -> tuple[MemoryItem, ...]:
+        if (provider or self._chosen[0]) == onnx_providers.CPU:
             return (MemoryItem('weights', weights, False), MemoryItem('io', io, False))
         return (MemoryItem('weights', weights, True), MemoryItem('io', io, True),
                 MemoryItem('weights while loading', weights, False),

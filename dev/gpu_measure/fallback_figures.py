@@ -14,6 +14,11 @@
 
 """What is measured of the runtimes beside TensorRT, where they run on a GPU."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
@@ -27,7 +32,8 @@ from gpu_measure.tensorrt_figures import MIB
 import numpy as np
 
 
-def fallback(name, path, onnx, precision, rounds=200, seeds=5, **settings):
+def fallback(name: str, path: Path, onnx: Path, precision: str, rounds: int = 200,
+             seeds: int = 5, **settings: Any) -> list[Figure]:
     """
     Return latency, memory and difference to ONNX Runtime on a CPU of one runtime.
 

@@ -14,9 +14,13 @@
 
 """One measured figure with its limit, and how samples become one."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 import math
 import time
+from typing import Callable
+from typing import Sequence
 
 #: Largest error of an output by precision, as a share of its largest value.
 TOLERANCES = {'fp32': 1e-4, 'fp16': 2e-2, 'mixed': 2e-2, 'int8': 2e-1}
@@ -37,27 +41,27 @@ class Figure:
     what: str
     value: float
     unit: str = ''
-    limit: 'float | None' = None
+    limit: float | None = None
     note: str = ''
 
     @property
-    def is_good(self):
+    def is_good(self) -> bool:
         """Whether the value is a number within its limit."""
         return math.isfinite(self.value) and (self.limit is None or self.value <= self.limit)
 
     @property
-    def text(self):
+    def text(self) -> str:
         """Return the value for people."""
         return f'{self.value:.4g} {self.unit}'.strip()
 
 
-def percentile(samples, share):
+def percentile(samples: Sequence[float], share: float) -> float:
     """Return the smallest sample that a share of all samples does not exceed."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def timed(call, rounds):
+def timed(call: Callable[[], object], rounds: int) -> list[float]:
     """Return how long each of a number of calls took, seconds."""
     samples = []
     for _ in range(rounds):

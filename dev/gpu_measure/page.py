@@ -14,9 +14,15 @@
 
 """docs/gpu_results.md: what was measured, with the command, the device and the versions."""
 
+from __future__ import annotations
+
 from importlib import metadata
 import platform
 import subprocess
+from typing import Mapping
+from typing import Sequence
+
+from gpu_measure.figures import Figure
 
 COMMAND = 'python3 dev/gpu_results.py'
 _TITLE = '# GPU results'
@@ -25,7 +31,7 @@ _PACKAGES = ('tensorrt', 'tensorrt-rtx-cu12', 'tensorrt-rtx-cu13', 'pycuda', 'on
 _DEVICE = 'name,driver_version,compute_cap,memory.total'
 
 
-def unmeasured_page():
+def unmeasured_page() -> str:
     """Return the page as it is before anybody measured."""
     return f"""{_TITLE}
 
@@ -52,7 +58,7 @@ $ python3 -m pytest -m gpu test
 """
 
 
-def environment():
+def environment() -> dict[str, str]:
     """Return what the figures depend on, by name."""
     found = {'machine': platform.platform(), 'Python': platform.python_version()}
     try:
@@ -70,7 +76,9 @@ def environment():
     return found
 
 
-def results_page(command, when, versions, groups, missing=()):
+def results_page(command: str, when: str, versions: Mapping[str, str],
+                 groups: Sequence[tuple[str, Sequence[Figure]]],
+                 missing: Sequence[str] = ()) -> str:
     """
     Return the page for measured figures.
 
@@ -93,7 +101,7 @@ def results_page(command, when, versions, groups, missing=()):
     return '\n'.join(lines) + '\n'
 
 
-def _row(figure):
+def _row(figure: Figure) -> str:
     limit = '' if figure.limit is None else f'{figure.limit:g} {figure.unit}'.strip()
     value = figure.text if figure.is_good else f'**{figure.text}**'
     return f'| {figure.what} | {value} | {limit} | {figure.note.replace("|", "/")} |'

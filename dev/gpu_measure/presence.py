@@ -14,14 +14,18 @@
 
 """What is missing on this machine for the tests and measurements that need a GPU."""
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import importlib.util
+from typing import Any
+from typing import Callable
 
 PACKAGES = ('tensorrt', 'tensorrt_rtx')
 
 
-def _count_gpus(load=ctypes.CDLL):
+def _count_gpus(load: Callable[[str], Any] = ctypes.CDLL) -> int | str:
     """Return the number of GPUs, or why it is not known."""
     try:
         driver = load('libcuda.so.1')
@@ -35,7 +39,7 @@ def _count_gpus(load=ctypes.CDLL):
     return count.value if count.value > 0 else 'no NVIDIA GPU (the driver sees none)'
 
 
-def _lacks(name):
+def _lacks(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is None
     except (ImportError, ValueError):
@@ -43,13 +47,14 @@ def _lacks(name):
 
 
 @functools.lru_cache(maxsize=None)
-def missing_for_gpu():
+def missing_for_gpu() -> str:
     """Return what is missing for any use of a GPU; an empty string when nothing is."""
     found = _count_gpus()
     return found if isinstance(found, str) else ''
 
 
-def missing_for_tensorrt(lacks=_lacks, missing_gpu=missing_for_gpu):
+def missing_for_tensorrt(lacks: Callable[[str], bool] = _lacks,
+                         missing_gpu: Callable[[], str] = missing_for_gpu) -> str:
     """Return everything that is missing for the TensorRT runtime; an empty string for nothing."""
     missing = [missing_gpu()]
     if lacks('pycuda'):
@@ -59,7 +64,7 @@ def missing_for_tensorrt(lacks=_lacks, missing_gpu=missing_for_gpu):
     return ', '.join(filter(None, missing))
 
 
-def missing_for_onnx(provider, missing_gpu=missing_for_gpu):
+def missing_for_onnx(provider: str, missing_gpu: Callable[[], str] = missing_for_gpu) -> str:
     """Return everything that is missing for an execution provider of ONNX Runtime."""
     missing = [missing_gpu()]
     try:
@@ -71,7 +76,7 @@ def missing_for_onnx(provider, missing_gpu=missing_for_gpu):
     return ', '.join(filter(None, missing))
 
 
-def missing_for_torch(missing_gpu=missing_for_gpu):
+def missing_for_torch(missing_gpu: Callable[[], str] = missing_for_gpu) -> str:
     """Return everything that is missing for PyTorch on a GPU."""
     missing = [missing_gpu()]
     if _lacks('torch'):

@@ -19,24 +19,33 @@ What the runtime adds to an inference (checks, bookkeeping, the copy into page-l
 the difference to this.
 """
 
+from __future__ import annotations
+
 from contextlib import contextmanager
+from typing import Any
+from typing import Callable
+from typing import Iterator
+from typing import Sequence
 
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
+from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.runtime.cuda import CudaDevice
 from c7_inference_ros.runtime.cuda import open_device
 import numpy as np
 
 
 class _Tensor:
 
-    def __init__(self, device, spec):
+    def __init__(self, device: CudaDevice, spec: TensorSpec) -> None:
         size = spec.max_bytes
+        assert size is not None, f'{spec.name} has an open size'
         self.name, self.shape = spec.name, spec.max_shape or spec.shape
         self.host = device.page_locked(size, spec.name)
         self.array = self.host.view(self.shape, spec.dtype)
         self.device = device.allocate(size, spec.name)
 
 
-def _bind(context, ins, outs):
+def _bind(context: Any, ins: list[_Tensor], outs: list[_Tensor]) -> None:
     for tensor in ins:
         tensor.array[...] = np.zeros(tensor.shape, tensor.array.dtype)
         if not context.set_input_shape(tensor.name, tuple(tensor.shape)):
@@ -47,7 +56,8 @@ def _bind(context, ins, outs):
 
 
 @contextmanager
-def raw_loop(package, plan, inputs, outputs, index=0):
+def raw_loop(package: str, plan: bytes, inputs: Sequence[TensorSpec],
+             outputs: Sequence[TensorSpec], index: int = 0) -> Iterator[Callable[[], None]]:
     """
     Give a function that runs an engine once, on inputs that lie in page-locked memory.
 
@@ -58,7 +68,9 @@ def raw_loop(package, plan, inputs, outputs, index=0):
     """
     api = load_tensorrt(package)
     device = open_device(index)
-    engine = context = runtime = None
+    engine: Any = None
+    context: Any = None
+    runtime: Any = None
     try:
         runtime = api.trt.Runtime(api.log.logger)
         engine = runtime.deserialize_cuda_engine(plan)
@@ -67,7 +79,7 @@ def raw_loop(package, plan, inputs, outputs, index=0):
         outs = [_Tensor(device, spec) for spec in outputs]
         _bind(context, ins, outs)
 
-        def run():
+        def run() -> None:
             for tensor in ins:
                 device.copy_to_device(tensor.device.address, tensor.array)
             if not context.execute_async_v3(device.stream_handle):
@@ -82,5 +94,5 @@ def raw_loop(package, plan, inputs, outputs, index=0):
         ins.clear()
         outs.clear()
     finally:
-        context = engine = runtime = run = None  # noqa: F841  # in this order
+        context = engine = runtime = None  # noqa: F841  # in this order
         device.close()

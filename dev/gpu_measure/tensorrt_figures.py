@@ -19,6 +19,8 @@ Each function takes a :class:`Subject` and returns its figures. On the test doub
 prove themselves; what they return there is labelled and never written down.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -29,6 +31,7 @@ from typing import Callable
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.runtime.activation_arena import ACTIVATIONS
+from c7_inference_ros.runtime.base import TensorMap
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
@@ -38,6 +41,7 @@ from gpu_measure.figures import timed
 from gpu_measure.figures import TOLERANCES
 from gpu_measure.raw_loop import raw_loop
 import numpy as np
+import numpy.typing as npt
 
 GIB, MIB = 1 << 30, 1 << 20
 DESERIALISE_LIMIT_S = 5.0
@@ -69,7 +73,7 @@ class Subject:
     is_double: bool = False
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Return the title; a double says that it is one."""
         return f'{self.title} (TEST DOUBLE, no GPU)' if self.is_double else self.title
 
@@ -77,26 +81,28 @@ class Subject:
 class Loaded:
     """A runtime with the engine of a subject in it, for a with block."""
 
-    def __init__(self, subject, **settings):
-        self.budget = settings.setdefault('budget', MemoryBudget(64 * GIB, 64 * GIB))
-        self.runtime = subject.make_runtime(**settings)
+    def __init__(self, subject: Subject, budget: MemoryBudget | None = None,
+                 **settings: Any) -> None:
+        self.budget = budget or MemoryBudget(64 * GIB, 64 * GIB)
+        self.runtime = subject.make_runtime(budget=self.budget, **settings)
         self.entry = subject.entry
 
-    def __enter__(self):
+    def __enter__(self) -> Loaded:
         self.handle = self.runtime.deserialize_engine(self.entry)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.runtime.release_engine(self.handle)
 
-    def feed(self, seed=0):
+    def feed(self, seed: int = 0) -> dict[str, npt.NDArray[Any]]:
         """Return random inputs."""
         random = np.random.default_rng(seed)
         return {spec.name: random.random(spec.max_shape).astype(spec.dtype)
                 for spec in self.handle.inputs}
 
 
-def build(compile_it, title):
+def build(compile_it: Callable[[], EngineCacheEntry], title: str
+          ) -> tuple[EngineCacheEntry, list[Figure]]:
     """Return how long building takes, and how large the engine is, with what was built."""
     started = time.perf_counter()
     entry = compile_it()
@@ -105,7 +111,7 @@ def build(compile_it, title):
                    Figure(f'size of the engine, {title}', size, 'MiB')]
 
 
-def deserialise(subject, rounds=20):
+def deserialise(subject: Subject, rounds: int = 20) -> list[Figure]:
     """Return how long an engine takes to load, gate and warm-up included."""
     runtime = subject.make_runtime(budget=MemoryBudget(64 * GIB, 64 * GIB))
     samples = []
@@ -119,9 +125,10 @@ def deserialise(subject, rounds=20):
             Figure('deserialise, p95', percentile(samples, 0.95), 's', DESERIALISE_LIMIT_S, how)]
 
 
-def inference(subject, rounds=500):
+def inference(subject: Subject, rounds: int = 500) -> list[Figure]:
     """Return how long an inference takes, against the raw engine loop on the same engine."""
-    figures, p50 = [], {}
+    figures: list[Figure] = []
+    p50: dict[str, float] = {}
     for name, use_graph in (('without CUDA graph', False), ('with CUDA graph', True)):
         with Loaded(subject, use_cuda_graph=use_graph) as loaded:
             feed, runtime, handle = loaded.feed(), loaded.runtime, loaded.handle
@@ -142,7 +149,7 @@ def inference(subject, rounds=500):
                    '', note='p50 without it divided by p50 with it')]
 
 
-def memory(subject):
+def memory(subject: Subject) -> list[Figure]:
     """Return how far the measured device memory is from the prediction."""
     with Loaded(subject) as loaded:
         total = loaded.budget.totals()['device']
@@ -157,21 +164,22 @@ def memory(subject):
                    MEMORY_LIMIT * 100)]
 
 
-def flat_memory(subject, rounds=10_000):
+def flat_memory(subject: Subject, rounds: int = 10_000) -> list[Figure]:
     """Return what many inferences leave behind."""
     with Loaded(subject) as loaded:
         feed, runtime, handle = loaded.feed(), loaded.runtime, loaded.handle
         timed(lambda: runtime.infer(handle, feed), 100)
-        before = rss_bytes(), runtime.free_device_bytes()
+        before = rss_bytes() or 0, runtime.free_device_bytes()
         timed(lambda: runtime.infer(handle, feed), rounds)
-        after = rss_bytes(), runtime.free_device_bytes()
+        after = rss_bytes() or 0, runtime.free_device_bytes()
     return [Figure(f'host memory after {rounds} inferences', (after[0] - before[0]) / MIB, 'MiB',
                    FLAT_HOST_BYTES / MIB, 'growth of the process'),
             Figure(f'device memory after {rounds} inferences', (before[1] - after[1]) / MIB, 'MiB',
-                   FLAT_DEVICE_BYTES / MIB, 'what is less free on the GPU')]
+                   FLAT_DEVICE_BYTES / MIB,
+                   'what is less free on the GPU, which nothing else may use meanwhile')]
 
 
-def refusal(subject):
+def refusal(subject: Subject) -> list[Figure]:
     """Return by how much a refused second engine changes the free memory of the GPU."""
     with Loaded(subject) as first:
         total = first.budget.totals()['device']
@@ -196,7 +204,7 @@ def refusal(subject):
             Figure('refusal of a second engine, change of the ledger', 0 if is_same else 1, '', 0)]
 
 
-def outputs(subject, seeds=5):
+def outputs(subject: Subject, seeds: int = 5) -> list[Figure]:
     """Return the largest difference to ONNX Runtime in float32 on a CPU."""
     reference = build_inference_runtime('onnx_trt_ep', budget=MemoryBudget(GIB, 64 * GIB))
     handle = reference.deserialize_engine(EngineCacheEntry(subject.onnx))
@@ -214,11 +222,11 @@ def outputs(subject, seeds=5):
                    f'largest difference as a share of the largest value, output {which}')]
 
 
-def _differences(found, expected):
+def _differences(found: TensorMap, expected: TensorMap) -> dict[str, float]:
     return {name: difference(array, expected[name]) for name, array in found.items()}
 
 
-def difference(found, expected):
+def difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     """Return the largest difference of two arrays as a share of the largest value."""
     if found.shape != expected.shape or not np.isfinite(found).all():
         return float('inf')

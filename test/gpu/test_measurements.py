@@ -15,6 +15,7 @@
 """The measurements themselves, on doubles: what they see is there, and none is written down."""
 
 from dataclasses import replace
+import sys
 
 from gpu_measure import page
 from gpu_measure import presence
@@ -146,6 +147,42 @@ def test_without_a_gpu_nothing_is_written(tmp_path, capsys):
     assert gpu_results.main(['--output', str(target)]) == 2
     said = capsys.readouterr().err
     assert 'nothing can be measured here: no ' in said and not target.exists()
+
+
+@pytest.fixture
+def command(double, monkeypatch):
+    """Let the command find the double where it looks for a GPU, and measure it shortly."""
+    measure = gpu_results.measure
+    monkeypatch.setattr(presence, 'missing_for_tensorrt', lambda: '')
+    monkeypatch.setattr(gpu_results, 'subject_of', lambda *arguments: (double, [
+        Figure('build', 1.0, 's')]))
+    monkeypatch.setattr(gpu_results, 'measure', lambda subject, tell: measure(
+        subject, tell, **ROUNDS))
+    monkeypatch.setattr(sys, 'argv', ['gpu_results.py', '--precision', 'fp32'])
+    return gpu_results.main
+
+
+def test_the_command_refuses_a_double(command, network, tmp_path):
+    target = tmp_path / 'page.md'
+    with pytest.raises(gpu_results.DoubleError):
+        command(['--model', str(network), '--precision', 'fp32', '--output', str(target)])
+    assert not target.exists()
+
+
+def test_the_command_writes_the_whole_page(command, double, network, tmp_path, monkeypatch,
+                                           capsys):
+    """Were it no double: the same figures, the exact command, and what could not be measured."""
+    monkeypatch.setattr(gpu_results, 'subject_of', lambda *arguments: (
+        replace(double, is_double=False), [Figure('build', 1.0, 's')]))
+    target = tmp_path / 'page.md'
+    status = command(['--model', str(network), '--precision', 'fp32', '--output', str(target)])
+    text = target.read_text(encoding='utf-8')
+    assert status == 0, text
+    assert '$ python3 dev/gpu_results.py --precision fp32' in text
+    assert text.count('\n| ') > 20 and '| build | 1 s |' in text
+    assert '## Not measured' in text and 'onnx_trt_ep on CUDAExecutionProvider: no' in text
+    assert 'Every figure is within its limit.' in text
+    assert f'{target} is written' in capsys.readouterr().out
 
 
 def test_every_missing_piece_is_named():

@@ -181,6 +181,7 @@ def test_a_provider_that_does_not_load(model, monkeypatch, behaviour, words):
         assert name in sentence and words in sentence
     assert runtime.current_runtime_label().endswith(f'[{CPU}]')
     for handle in handles:
+        assert handle.memory.predicted_device_bytes == 0 < handle.memory.predicted_host_bytes
         runtime.release_engine(handle)
 
 
