@@ -21,27 +21,26 @@ the other and the second finds the work done. Whatever fails or is killed leaves
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from contextlib import ExitStack
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
 from datetime import timezone
-from importlib import metadata
 import json
 from pathlib import Path
 import time
 from typing import Any
 from typing import Callable
-from typing import Iterator
 from typing import Mapping
 
-from c7_inference_ros.engines.atomic_file import remove_leftovers
-from c7_inference_ros.engines.atomic_file import write_problem
 from c7_inference_ros.engines.build_key import build_parts
 from c7_inference_ros.engines.build_key import key_of
 from c7_inference_ros.engines.build_key import PARTS
+from c7_inference_ros.engines.buildable_model import buildable_model
+from c7_inference_ros.engines.buildable_model import BuildableModel
+from c7_inference_ros.engines.buildable_model import converter_version
+from c7_inference_ros.engines.buildable_model import remove_converted_model
 from c7_inference_ros.engines.builder import BuildRequest
 from c7_inference_ros.engines.builder import BuiltEngine
 from c7_inference_ros.engines.builder import choose_branch
@@ -53,7 +52,6 @@ from c7_inference_ros.engines.filename import EngineName
 from c7_inference_ros.engines.filename import model_slug
 from c7_inference_ros.engines.gate import EngineGate
 from c7_inference_ros.engines.host import probe_facts
-from c7_inference_ros.engines.onnx_conversion import convert_to_half
 from c7_inference_ros.engines.onnx_source import OnnxSource
 from c7_inference_ros.engines.onnx_source import read_onnx_source
 from c7_inference_ros.engines.present_engine import look_at
@@ -72,8 +70,6 @@ BUILT, REUSED = 'BUILT', 'REUSED'
 #: Added to ``BuildConfig.timeout_s`` when waiting for another compile of the same engine: that
 #: one may take as long as this one, and then a moment.
 _LOCK_GRACE_S = 60.0
-#: Raised when the conversion to float16 gives another model for the same input.
-_CONVERSION_SCHEME = 1
 
 
 @dataclass(frozen=True)
@@ -151,7 +147,7 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
     path = folder.path / name.build()
     with folder.lock(path.name, config.timeout_s + _LOCK_GRACE_S, tell), ExitStack() as stack:
         folder.finish(path.name)
-        _remove_leftovers(path)
+        remove_converted_model(path)
         quantization = _quantization(source, config, builder, path, quantize)
         parts = _parts(source, host, builder, config, quantization)
         present = look_at(path, host, parts, private_key)
@@ -163,7 +159,10 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
                 reason += '; it was signed anew'
             return _result(path, manifest, REUSED, reason, started)
         tell(f'building {path.name}: {present.reason}')
-        model = stack.enter_context(_model_to_build(source, config, builder, path, quantization))
+        reason = present.reason
+        del present  # with the bytes of the old engine
+        model = BuildableModel(quantization.onnx) if quantization and quantization.onnx else (
+            stack.enter_context(buildable_model(source, config, builder, path)))
         built = builder.build(BuildRequest(
             model.path, source.path.name, config, not builder.has_weak_typing,
             calibrator=quantization.calibrator if quantization else None,
@@ -174,9 +173,10 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
                                    f'compile it again when nothing writes it any more')
         manifest = _manifest(source, name, host, built, model, parts, config, quantization)
         folder.publish(name, built.plan, manifest, private_key)
+        del built  # the bytes are read again now
         # What the runtime will do: an engine that it would refuse is no result.
         manifest = EngineGate(host).validate(path, config.precision).manifest
-    return _result(path, manifest, BUILT, present.reason, started)
+    return _result(path, manifest, BUILT, reason, started)
 
 
 def host_of(builder: EngineBuilder) -> HostTuple:
@@ -220,91 +220,20 @@ def _quantization(source: OnnxSource, config: BuildConfig, builder: EngineBuilde
     return quantization
 
 
-@dataclass(frozen=True)
-class _Model:
-    """
-    The model as it goes to the parser.
-
-    :param path: the file.
-    :param kept: nodes that a conversion left in float32, or None where there was none.
-    :param warnings: of the conversion.
-    """
-
-    path: Path
-    kept: int | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@contextmanager
-def _model_to_build(source: OnnxSource, config: BuildConfig, builder: EngineBuilder, path: Path,
-                    quantization: Quantization | None) -> Iterator[_Model]:
-    """Give the model as it goes to the parser, converted where types are strong."""
-    if quantization is not None and quantization.onnx is not None:
-        yield _Model(quantization.onnx)
-        return
-    if not _is_converted(config, builder):
-        yield _Model(source.path)
-        return
-    target = _converted_path(path)
-    shapes = {name: shapes[1] for name, shapes in config.profiles[0].shapes.items()
-              } if config.profiles else {}
-    try:
-        half = convert_to_half(source.path, target, config.high_precision_nodes, shapes)
-        yield _Model(half.path, len(half.kept), half.warnings)
-    finally:
-        target.unlink(missing_ok=True)
-
-
-def _converted_path(path: Path) -> Path:
-    """Return where a converted model lies while it is built; the lock of the engine guards it."""
-    return path.with_name(f'.{path.name}.converted.onnx')
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what a compile that was killed left of its conversion."""
-    target = _converted_path(path)
-    try:
-        remove_leftovers(target)
-        target.unlink(missing_ok=True)
-    except OSError as error:
-        raise EngineBuildError(write_problem(error, target)) from error
-
-
-def _is_converted(config: BuildConfig, builder: EngineBuilder) -> bool:
-    return not builder.has_weak_typing and config.precision in (
-        PrecisionMode.FP16, PrecisionMode.MIXED)
-
-
-def _converter_version(config: BuildConfig, builder: EngineBuilder) -> str:
-    """Return what a converted model depends on besides the original; nothing is imported."""
-    if not _is_converted(config, builder):
-        return ''
-    return ', '.join([f'scheme {_CONVERSION_SCHEME}', *(
-        f'{names[0]} {next(filter(None, map(_installed, names)), "unknown")}'
-        for names in (('onnx',), ('onnxruntime', 'onnxruntime-gpu')))])
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _parts(source: OnnxSource, host: HostTuple, builder: EngineBuilder, config: BuildConfig,
            quantization: Quantization | None) -> dict[str, Any]:
     is_portable = host.sm == ANY_SM or config.extras.get('hardware_compatibility',
                                                          'none') != 'none'
     accuracy = quantization.accuracy if quantization else None
     return build_parts(
-        source.sha256, _converter_version(config, builder),
+        source.sha256, converter_version(config, builder),
         replace(host, device_name='') if is_portable else host,
         builder.name, config, quantization.record if quantization else None,
         asdict(accuracy) if accuracy else None)
 
 
 def _manifest(source: OnnxSource, name: EngineName, host: HostTuple, built: BuiltEngine,
-              model: _Model, parts: Mapping[str, Any], config: BuildConfig,
+              model: BuildableModel, parts: Mapping[str, Any], config: BuildConfig,
               quantization: Quantization | None) -> EngineManifest:
     tensors = (*built.inputs, *built.outputs)
     unknown = [spec.name for spec in tensors if spec.max_bytes is None]

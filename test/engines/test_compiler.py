@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 
-from c7_inference_ros.engines import compiler
+from c7_inference_ros.engines import buildable_model
 from c7_inference_ros.engines.build_key import key_of
 from c7_inference_ros.engines.build_key import PARTS
 from c7_inference_ros.engines.compiler import compile_engine
@@ -155,7 +155,7 @@ def test_kept_layers_and_the_converter_are_named(model, config, host, monkeypatc
     other = compile_engine(model, replace(mixed, high_precision_nodes=('Mul', '/relu')),
                            host=host)
     assert other.reason == 'layers in float32 changed from ["/relu"] to ["/relu", "Mul"]'
-    monkeypatch.setattr(compiler, '_CONVERSION_SCHEME', 99)
+    monkeypatch.setattr(buildable_model, 'CONVERSION_SCHEME', 99)
     again = compile_engine(model, replace(mixed, high_precision_nodes=('/relu', 'Mul')),
                            host=host)
     assert again.status == 'BUILT' and again.reason.startswith('converter changed')
