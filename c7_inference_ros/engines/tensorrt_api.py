@@ -37,6 +37,10 @@ from c7_inference_ros.errors import RuntimeNotAvailableError
 if TYPE_CHECKING:
     import tensorrt
 
+    #: The classes of objects that TensorRT makes, for the annotations of other modules.
+    CudaEngine = tensorrt.ICudaEngine
+    ExecutionContext = tensorrt.IExecutionContext
+
     class TensorrtModule:
         """The part of the module that this package uses, with the types of TensorRT 10.x."""
 

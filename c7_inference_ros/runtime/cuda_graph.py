@@ -70,12 +70,11 @@ class CudaGraph:
                 self._device.failure('the CUDA graph was not freed', error)
 
 
-def capture_graph(device: CudaDevice, enqueue: Callable[[], str]) -> CudaGraph:
+def capture_graph(device: CudaDevice, enqueue: Callable[[], None]) -> CudaGraph:
     """
     Record work; it must have run once before with the same shapes and addresses.
 
-    :param enqueue: puts the work on the stream of the device; returns why it could not, or an
-        empty string.
+    :param enqueue: puts the work on the stream of the device.
     :raises GraphCaptureError: the work cannot be captured.
     :raises DeviceLostError: the context broke.
     """
@@ -88,7 +87,7 @@ def capture_graph(device: CudaDevice, enqueue: Callable[[], str]) -> CudaGraph:
             problem = str(error)
         else:
             try:
-                problem = enqueue()
+                enqueue()
             except InferenceRuntimeError as error:
                 problem = str(error)
             finally:

@@ -111,6 +111,8 @@ class GpuMemoryPool:
 
     def close(self) -> None:
         """Free everything, also what TensorRT kept; after the engine is gone."""
+        if self._blocks or any(self._idle.values()):
+            self._settle()
         self._drop_idle()
         for block, _ in self._blocks.values():
             self._memory.free(block)

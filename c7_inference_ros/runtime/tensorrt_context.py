@@ -36,7 +36,7 @@ from c7_inference_ros.runtime.tensorrt_engine import TensorrtEngine
 from c7_inference_ros.runtime.tensorrt_io import as_shape
 
 if TYPE_CHECKING:
-    import tensorrt
+    from c7_inference_ros.engines.tensorrt_api import ExecutionContext
 
 _AGAIN = 'load the model again, and compile it again if that does not help'
 
@@ -82,8 +82,8 @@ class TensorrtContext:
         """Work in this memory from now on; nothing may be running."""
         self.generation += 1
         self._memory = (address, size)
-        if size < self._needed:
-            return  # refused when it is to run
+        if size < self._needed or not self._needed:
+            return  # refused when it is to run, or not wanted
         with self._checked('was not given its memory', InferenceError) as said:
             # Returns nothing, whether it worked or not.
             self._context.set_device_memory(address, size)
@@ -170,7 +170,7 @@ class TensorrtContext:
 
     def close(self) -> None:
         """Drop the context, before its engine and after what was captured from it. Idempotent."""
-        self._context = cast('tensorrt.IExecutionContext', None)
+        self._context = cast('ExecutionContext', None)
 
     def _device_memory_size(self) -> int:
         engine = self._loaded.engine
@@ -179,7 +179,7 @@ class TensorrtContext:
             return int(engine.device_memory_size_v2)
         return int(engine.get_device_memory_size_for_profile_v2(self.profile))
 
-    def _create(self, use_cuda_graph: bool) -> tensorrt.IExecutionContext | None:
+    def _create(self, use_cuda_graph: bool) -> ExecutionContext | None:
         trt: Any = self._loaded.api.trt
         engine = self._loaded.engine
         strategy = self._loaded.api.trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -200,6 +200,7 @@ class TensorrtContext:
     @contextmanager
     def _checked(self, what: str, kind: type[InferenceRuntimeError]) -> Iterator[Captured]:
         """Listen to TensorRT, and turn what it raises into an error of this package."""
+        self._loaded.pool.refusal = ''
         with self._log.capture() as said:
             try:
                 yield said

@@ -31,7 +31,7 @@ from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
 from c7_inference_ros.runtime.gpu_allocator import make_allocator
 
 if TYPE_CHECKING:
-    import tensorrt
+    from c7_inference_ros.engines.tensorrt_api import CudaEngine
 
 
 class TensorrtEngine:
@@ -51,11 +51,11 @@ class TensorrtEngine:
         self.device = device
         self.pool = pool
         self.path = path
-        self.engine: tensorrt.ICudaEngine | None = None
+        self.engine: CudaEngine | None = None
         self._runtime: Any = None
         self._allocator: Any = None
 
-    def load(self, data: bytes) -> tensorrt.ICudaEngine:
+    def load(self, data: bytes) -> CudaEngine:
         """
         Deserialise a plan.
 

@@ -31,10 +31,8 @@ from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.runtime.base import TensorMap
 from c7_inference_ros.runtime.cuda_errors import forget_frames
-from c7_inference_ros.runtime.cuda_graph import capture_graph
-from c7_inference_ros.runtime.cuda_graph import CudaGraph
-from c7_inference_ros.runtime.cuda_graph import GraphCaptureError
 from c7_inference_ros.runtime.engine_memory import EngineMemory
+from c7_inference_ros.runtime.graph_replay import GraphReplay
 from c7_inference_ros.runtime.tensorrt_buffers import DataDependentOutput
 from c7_inference_ros.runtime.tensorrt_buffers import make_output_allocator
 from c7_inference_ros.runtime.tensorrt_buffers import TensorBuffer
@@ -99,21 +97,22 @@ class TensorrtExecution:
         self._is_fixed = not self._deciding and all(
             size >= 0 for one in self._inputs for size in one.spec.shape)
         self._use_cuda_graph = use_cuda_graph
-        self._graph: CudaGraph | None = None
-        self._graph_of: Any = None
-        self._enqueued: Any = None
-        #: Why there is no CUDA graph although one was wanted; empty otherwise.
-        self.note = ''
+        self._replay = GraphReplay(self._device)
 
     @property
     def has_graph(self) -> bool:
         """Whether a CUDA graph is replayed at the moment."""
-        return self._graph is not None
+        return self._replay.has_graph
+
+    @property
+    def note(self) -> str:
+        """Why there is no CUDA graph although one was wanted; empty otherwise."""
+        return self._replay.note
 
     @property
     def is_stale(self) -> bool:
         """Whether what was captured is void since the shared activations moved."""
-        return self._graph is not None and self._graph_of[1] != self._context.generation
+        return self._replay.is_stale(self._context.generation)
 
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the outputs as the inputs are now; -1 where data decides."""
@@ -143,7 +142,9 @@ class TensorrtExecution:
             one.spec.name: one.view(one.spec.max_shape) for one in self._inputs})
         self._bindings[self._key] = self._bind(
             {one.spec.name: one.spec.max_shape for one in self._inputs})
-        self.note = self._why_no_graph() if self._use_cuda_graph else ''
+        self._replay.is_wanted = self._use_cuda_graph and not self._context.captures_itself
+        if self._replay.is_wanted and (reason := self._why_no_graph()):
+            self._replay.refuse(reason)
 
     def warm_up(self) -> None:
         """
@@ -151,6 +152,10 @@ class TensorrtExecution:
 
         :raises InferenceRuntimeError: it does not run.
         """
+        if self._key is None:
+            return  # the last shapes were refused; the next ones are settled when they come
+        # Constants of the context may still be on their way, on a stream that is not ours.
+        self._device.synchronize(is_everything=True)
         self._loaded.pool.phase = 'inference'
         binding = self._bindings[self._key]
         for buffer in self._inputs:
@@ -161,7 +166,7 @@ class TensorrtExecution:
 
     def run(self, inputs: TensorMap) -> TensorMap:
         """
-        Run one inference.
+        Run one inference; it replays the graph when the same shapes come for the third time.
 
         :param inputs: one array an input, of its type.
         :returns: page-locked arrays that the next call overwrites.
@@ -186,16 +191,9 @@ class TensorrtExecution:
                 return buffer.view(shape)
         raise KeyError(name)
 
-    def drop_graph(self) -> None:
-        """Throw the graph away; it is captured anew when the same shapes come twice."""
-        graph, self._graph, self._graph_of = self._graph, None, None
-        self._enqueued = None
-        if graph is not None:
-            graph.close()
-
     def close(self) -> None:
         """Give everything back: graph, context, buffers, in this order. Idempotent."""
-        self.drop_graph()
+        self._replay.drop()
         self._context.close()
         self._allocators.clear()
         self._bindings.clear()
@@ -208,7 +206,7 @@ class TensorrtExecution:
         for buffer in self._inputs:
             name = buffer.spec.name
             view, array = binding.inputs[name], inputs[name]
-            if view is not array:
+            if array.base is not view.base or not _is_same_memory(array, view):
                 np.copyto(view, array)
             if buffer.is_copied:
                 device.copy_to_device(buffer.address, view)
@@ -228,36 +226,14 @@ class TensorrtExecution:
         return {one.spec.name: outputs[one.spec.name] for one in self._outputs}
 
     def _launch(self) -> None:
-        """Replay the graph of these shapes, or enqueue; capture what comes for the second time."""
         # The number of the context's memory is part of what a graph is good for.
-        work = (self._key, self._context.generation)
-        if self._graph is not None and self._graph_of == work:
-            self._graph.launch()
-            return
-        is_repeated = self._enqueued == work
-        self.drop_graph()
-        if is_repeated and self._use_cuda_graph and not (
-                self.note or self._context.captures_itself):
-            try:
-                self._graph = capture_graph(self._device, self._capture)
-            except GraphCaptureError as error:
-                self.note = f'no CUDA graph: {error}'
-            else:
-                self._graph_of = work
-                self._graph.launch()
-                return
         try:
-            self._context.enqueue()
+            self._replay.run(self._key, self._context.generation, self._context.enqueue)
         except InferenceRuntimeError:
             for output in self._open.values():
                 if output.problem is not None:
                     raise output.problem from None
             raise
-        self._enqueued = work
-
-    def _capture(self) -> str:
-        self._context.enqueue()
-        return ''
 
     def _binding_for(self, inputs: TensorMap) -> Binding:
         if self._is_fixed:
@@ -268,8 +244,9 @@ class TensorrtExecution:
         self._check_smallest(inputs)
         for buffer in self._deciding:
             np.copyto(buffer.view(buffer.spec.max_shape), inputs[buffer.spec.name])
-        # Until everything is set, the context has no valid combination.
+        # Until everything is set, the context has no valid combination, and a graph of it is void.
         self._key = None
+        self._replay.drop()
         binding = self._bind({name: array.shape for name, array in inputs.items()},
                              self._bindings.get(key))
         if len(self._bindings) >= _MAX_BINDINGS:
@@ -303,7 +280,7 @@ class TensorrtExecution:
             if buffer.address != before:
                 # Views and graphs of other shapes may lie in the memory that was there before.
                 self._bindings.clear()
-                self.drop_graph()
+                self._replay.drop()
             context.set_address(name, buffer.address)
             outputs[name] = buffer.view(shape)
         inputs = {one.spec.name: one.view(shapes[one.spec.name]) for one in self._inputs}
@@ -333,17 +310,18 @@ class TensorrtExecution:
                     f'compile the engine with another profile')
 
     def _why_no_graph(self) -> str:
-        reason = ''
-        engine = self._loaded.engine
-        if self._context.captures_itself:
-            return ''
         if self._open:
-            reason = f'the shape of output {", ".join(self._open)} depends on the data'
-        elif self._deciding:
+            return f'the shape of output {", ".join(self._open)} depends on the data'
+        if self._deciding:
             names = ', '.join(one.spec.name for one in self._deciding)
-            reason = f'the values of input {names} decide on shapes'
-        elif getattr(engine, 'streamable_weights_size', 0) > 0:
-            reason = 'the engine streams its weights'
-        elif not self._context.is_capturable():
-            reason = f'{self._loaded.api.package} says that its work cannot be captured'
-        return reason and f'no CUDA graph: {reason}'
+            return f'the values of input {names} decide on shapes'
+        if getattr(self._loaded.engine, 'streamable_weights_size', 0) > 0:
+            return 'the engine streams its weights'
+        if not self._context.is_capturable():
+            return f'{self._loaded.api.package} says that its work cannot be captured'
+        return ''
+
+
+def _is_same_memory(array: Array, view: Array) -> bool:
+    """Return whether two arrays of one piece of memory begin at the same place."""
+    return bool(array.__array_interface__['data'] == view.__array_interface__['data'])

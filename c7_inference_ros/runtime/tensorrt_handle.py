@@ -149,9 +149,10 @@ def measured_device_bytes(handle: TensorrtHandle, counts: bool, free_difference:
 
 def _at_most(tensor: IoTensor, inputs: Mapping[str, tuple[int, ...]]) -> IoTensor:
     """Return an input with the largest shape to come instead of the largest possible."""
-    if not tensor.is_input or tensor.is_host or tensor.name not in inputs:
+    shape = inputs.get(tensor.name, ())
+    if not tensor.is_input or tensor.is_host or not shape or min(shape) < 0:
         return tensor
-    return replace(tensor, spec=replace(tensor.spec, max_shape=inputs[tensor.name]))
+    return replace(tensor, spec=replace(tensor.spec, max_shape=shape))
 
 
 def _with_shape(tensor: IoTensor, shapes: Mapping[str, tuple[int, ...]]) -> IoTensor:

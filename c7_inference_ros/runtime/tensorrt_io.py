@@ -31,7 +31,7 @@ from c7_inference_ros.model_files.tensor_spec import TensorSpec
 import numpy as np
 
 if TYPE_CHECKING:
-    import tensorrt
+    from c7_inference_ros.engines.tensorrt_api import CudaEngine
 
 #: Element types of TensorRT that NumPy has, by name.
 _DTYPES: dict[str, Any] = {
@@ -68,7 +68,7 @@ def as_shape(dims: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in dims)
 
 
-def read_io(api: TensorrtApi, engine: tensorrt.ICudaEngine, path: Path,
+def read_io(api: TensorrtApi, engine: CudaEngine, path: Path,
             profile: int) -> tuple[IoTensor, ...]:
     """
     Return the tensors of an engine.
@@ -112,7 +112,7 @@ def read_io(api: TensorrtApi, engine: tensorrt.ICudaEngine, path: Path,
     return tuple(tensors)
 
 
-def check_io(path: Path, tensors: tuple[IoTensor, ...], engine: tensorrt.ICudaEngine,
+def check_io(path: Path, tensors: tuple[IoTensor, ...], engine: CudaEngine,
              manifest: EngineManifest) -> None:
     """
     Hold an engine against its manifest.
@@ -158,7 +158,7 @@ def _differences(kind: str, found: list[TensorSpec],
             yield f'{kind} {spec.name!r} of the manifest is not in the engine'
 
 
-def _dtype(engine: tensorrt.ICudaEngine, path: Path, name: str) -> np.dtype[Any]:
+def _dtype(engine: CudaEngine, path: Path, name: str) -> np.dtype[Any]:
     kind: Any = engine.get_tensor_dtype(name)
     known = _DTYPES.get(kind.name)
     if known is None:
@@ -169,7 +169,7 @@ def _dtype(engine: tensorrt.ICudaEngine, path: Path, name: str) -> np.dtype[Any]
     return np.dtype(known)
 
 
-def _check_linear(engine: tensorrt.ICudaEngine, path: Path, name: str, profile: int) -> None:
+def _check_linear(engine: CudaEngine, path: Path, name: str, profile: int) -> None:
     layout: Any = engine.get_tensor_format(name, profile)
     if layout.name != 'LINEAR':
         raise EngineDeserializeError(

@@ -121,13 +121,13 @@ class TensorrtRuntime:
         self._device: CudaDevice | None = None
         self._arena = ActivationArena(budget)
         self._handles: dict[EngineHandle, ExitStack] = {}
-        self._warnings: dict[str, tuple[str, ...]] = {}
+        self._warnings: dict[EngineHandle, tuple[str, ...]] = {}
         self._label = f'TensorRT ({package}, no engine was loaded yet)'
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
         """What runs or is trusted otherwise than wanted, one sentence each; any thread may ask."""
-        notes = list(self._warnings.values())
+        notes = list(self._warnings.values())  # copied in one step
         for handle in list(self._handles):
             if isinstance(handle, TensorrtHandle) and handle.execution.note:
                 notes.append((f'{handle.name}: {handle.execution.note}',))
@@ -196,7 +196,7 @@ class TensorrtRuntime:
             release.callback(handle.close)
             undo.pop_all()
         self._handles[handle] = release
-        self._warnings[handle.name] = warnings
+        self._warnings[handle] = warnings
         self._label = (f'{_TITLES[api.package]} {api.version} on {device.name} '
                        f'(SM {device.sm[:-1]}.{device.sm[-1]})')
         return handle
@@ -232,7 +232,7 @@ class TensorrtRuntime:
         with ExitStack() as undo:
             undo.callback(self._close_device_if_idle)
             undo.callback(self._handles.pop(handle).close)
-            self._warnings.pop(handle.name, None)
+            self._warnings.pop(handle, None)
 
     def thermal_state(self) -> ThermalState:
         """Return the latest thermal snapshot; the unavailable one when none was injected."""
@@ -264,7 +264,9 @@ class TensorrtRuntime:
         if package not in self._gates:
             host = self._host or probe_host(package, device=self._index)
             self._gates[package] = EngineGate(host, **self._trust)
-        precision = PrecisionMode(entry.host[3]) if len(entry.host) == 4 else None
+        precision = None
+        if len(entry.host) == 4 and entry.host[3] in [mode.value for mode in PrecisionMode]:
+            precision = PrecisionMode(entry.host[3])
         trusted = self._gates[package].validate(
             path, precision, admit=lambda size: self._budget.check(
                 path.stem, [MemoryItem(LOADING, size, False)]))
@@ -311,7 +313,7 @@ class TensorrtRuntime:
         handle.memory = MemoryUse(
             reservation.items, host, device,
             f'{prediction.basis}. measured: {how}; the free memory of the GPU went down by '
-            f'{size_text(free_difference)}. activations are shared, see the account')
+            f'{size_text(max(0, free_difference))}. activations are shared, see the account')
 
     def _close_device_if_idle(self) -> None:
         device = self._device
