@@ -49,8 +49,8 @@ def make_log(trt):
     """
     Return a logger that keeps (severity, text).
 
-    The real module gets one for the whole process: it keeps a pointer to the first that it was
-    given, and crashes when that is gone.
+    The real module gets one for the whole process: it wants the same logger for everything that
+    lives at the same time.
     """
     if trt in _LOGS:
         _LOGS[trt].heard.clear()
