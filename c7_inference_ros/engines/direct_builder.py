@@ -106,7 +106,7 @@ class DirectBuilder(BindingsBuilder):
         stage.settings.update(read_back(api, config, request))
         if 'OBEY_PRECISION_CONSTRAINTS' in flags:
             stage.settings['layers_kept_in_float32'] = keep_layers(api, stage.parsed, request)
-        timings = _Timings(stage, config)
+        timings = KeptTimings(stage, config)
         memory = stage.builder.build_serialized_network(stage.parsed.network, config)
         if memory is not None:
             timings.store()
@@ -134,8 +134,13 @@ def needs_calibrator(stage: Stage) -> bool:
     return True
 
 
-class _Timings:
-    """The timing cache of one build."""
+class KeptTimings:
+    """
+    The timing cache of one build.
+
+    :param stage: the build; is told in its settings and warnings what became of the cache.
+    :param config: ``IBuilderConfig``.
+    """
 
     def __init__(self, stage: Stage, config: Any) -> None:
         """Hand kept timings to the builder, or an empty cache that it fills."""

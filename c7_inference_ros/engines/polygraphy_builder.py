@@ -39,6 +39,7 @@ from c7_inference_ros.engines.builder_settings import precision_flags
 from c7_inference_ros.engines.builder_settings import PROFILING_VERBOSITY
 from c7_inference_ros.engines.builder_settings import read_back
 from c7_inference_ros.engines.direct_builder import BindingsBuilder
+from c7_inference_ros.engines.direct_builder import KeptTimings
 from c7_inference_ros.engines.direct_builder import needs_calibrator
 from c7_inference_ros.engines.tensorrt_api import TensorrtApi
 from c7_inference_ros.engines.types import TENSORRT_RTX
@@ -91,24 +92,27 @@ class PolygraphyBuilder(BindingsBuilder):
         if stage.progress.monitor is not None:
             arguments['progress_monitor'] = stage.progress.monitor
         create_config = self._backend.CreateConfig(**arguments)
+        timings = []
 
         def config_of(builder: Any, network: Any) -> Any:
             config = create_config(builder, network)
             # For what Polygraphy has no argument; the rest is set to what it is.
             configure(api, config, request, flags)
             stage.settings.update(read_back(api, config, request))
+            timings.append(KeptTimings(stage, config))
             return config
 
         if kept is not None:
             stage.settings['layers_kept_in_float32'] = kept
-        stage.settings['timing_cache'] = 'none: the polygraphy branch keeps none'
         stage.settings['polygraphy'] = self._polygraphy.__version__
         try:
-            return self._backend.engine_bytes_from_network(
+            memory = self._backend.engine_bytes_from_network(
                 (stage.builder, stage.parsed.network), config=config_of)
         except self._polygraphy.exception.PolygraphyException:
             # It knows only that there is no engine; the reason was said to log and recorder.
             return None
+        timings[0].store()
+        return memory
 
     def _profile(self, stage: Stage, shapes: Any) -> Any:
         profile = self._backend.Profile()

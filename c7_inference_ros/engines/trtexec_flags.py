@@ -132,8 +132,12 @@ def _cache_of(request: BuildRequest, facts: ToolFacts, summary: OnnxSummary) -> 
 
 
 def _check_types(request: BuildRequest, summary: OnnxSummary, has_weak_typing: bool) -> None:
-    """Refuse a strongly typed model that has not the types of its precision."""
+    """Refuse a model that has not the types of its precision."""
     precision = request.config.precision
+    if precision is PrecisionMode.FP32 and summary.has_half:
+        raise EngineBuildError(
+            f'{request.model} is to be built as fp32, but computes in float16; build it as fp16 '
+            f'or mixed, or give the float32 model')
     is_strong = request.is_strongly_typed or not has_weak_typing
     if is_strong and precision is PrecisionMode.INT8 and not summary.has_quantization:
         raise EngineBuildError(

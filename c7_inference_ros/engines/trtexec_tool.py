@@ -175,6 +175,14 @@ def run_tool(command: Sequence[str], timeout_s: float,
     :param on_wait: told every now and then how long it runs; what it raises kills the tool.
     :raises EngineBuildError: it ran into the time-out, or could not be started.
     """
+    name = Path(command[0]).name
+    if not os.access(command[0], os.X_OK):
+        raise EngineBuildError(f'{command[0]} cannot be started: it is no program that this user '
+                               f'may run')
+    # Should this process be killed, the kernel kills the tool.
+    leash = shutil.which('setpriv')
+    if leash is not None:
+        command = [leash, '--pdeathsig', 'KILL', '--', *command]
     # A file, no pipe: a process that it leaves behind could hold a pipe open for ever.
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
@@ -183,14 +191,14 @@ def run_tool(command: Sequence[str], timeout_s: float,
                                        stderr=subprocess.STDOUT, start_new_session=True)
         except OSError as error:
             raise EngineBuildError(
-                f'{command[0]} cannot be started: {error.strerror or error}') from error
+                f'{name} cannot be started: {error.strerror or error}') from error
         try:
             while not _has_ended(process):
                 seconds = time.monotonic() - started
                 if seconds >= timeout_s:
                     _kill_group(process)
                     raise EngineBuildError(
-                        f'{Path(command[0]).name} was killed after {timeout_s:g} s, its whole '
+                        f'{name} was killed after {timeout_s:g} s, its whole '
                         f'process group with it; its last words: {last_lines(_tail(log))}; raise '
                         f'timeout_s, or lower optimization_level')
                 on_wait(seconds)

@@ -104,6 +104,11 @@ data = plan()
 with open(given['--saveEngine'][0], 'wb') as file:
     file.write(data[:100])
     file.flush()
+    if does == 'alone':
+        with open(os.path.join(HERE, 'child'), 'w') as leader:
+            leader.write(str(os.getpid()))
+        while True:
+            time.sleep(1)
     if does == 'hang':
         child()
         while True:

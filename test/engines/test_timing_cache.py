@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 from builder_models import PERSON
 from builder_models import request
-from c7_inference_ros.engines.direct_builder import _Timings
+from c7_inference_ros.engines.direct_builder import KeptTimings
 from c7_inference_ros.engines.timing_cache import timing_key
 from c7_inference_ros.engines.timing_cache import TimingCacheFile
 from c7_inference_ros.engines.types import HostTuple
@@ -143,18 +143,18 @@ def stage_of(path, has_timing_cache=True):
 def test_a_build_keeps_what_it_and_others_measured(tmp_path):
     path = tmp_path / 'timings'
     stage, config = stage_of(path), Config()
-    timings = _Timings(stage, config)
+    timings = KeptTimings(stage, config)
     assert stage.settings['timing_cache'] == 'new' and config.used.data == b''
     config.used.data = b'first'
     # Meanwhile another build stores its own.
     other_config = Config()
-    other = _Timings(stage_of(path), other_config)
+    other = KeptTimings(stage_of(path), other_config)
     other_config.used.data = b'second'
     other.store()
     timings.store()
     assert path.read_bytes() == b'first+second'
     stage, config = stage_of(path), Config()
-    timings = _Timings(stage, config)
+    timings = KeptTimings(stage, config)
     assert (stage.settings['timing_cache'], config.used.data) == ('used', b'first+second')
     timings.store()
     assert path.read_bytes() == b'first+second'
@@ -163,16 +163,16 @@ def test_a_build_keeps_what_it_and_others_measured(tmp_path):
 def test_timings_that_tensorrt_refuses_are_replaced(tmp_path):
     path = tmp_path / 'timings'
     config = Config()
-    _Timings(stage_of(path), config).store()
+    KeptTimings(stage_of(path), config).store()
     TimingCacheFile(path, timing_key('tensorrt', '10.3.0', None)).store(lambda _: b'elsewhere')
     stage, config = stage_of(path), Config(refuses=b'elsewhere')
-    _Timings(stage, config)
+    KeptTimings(stage, config)
     assert config.used.data == b''
     assert 'was measured on another device' in stage.warnings[0]
 
 
 def test_who_times_nothing_keeps_nothing(tmp_path):
     stage = stage_of(tmp_path / 'timings', has_timing_cache=False)
-    _Timings(stage, None).store()
+    KeptTimings(stage, None).store()
     assert stage.settings['timing_cache'] == 'none: tensorrt times nothing'
     assert not any(tmp_path.iterdir())

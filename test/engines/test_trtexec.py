@@ -18,11 +18,14 @@ import json
 import os
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 import time
 
 from builder_models import DEIM_BATCH
 from builder_models import PERSON
 from builder_models import request
+from builder_models import ROOT
 from builder_models import save
 from builder_models import shared_model
 from c7_inference_ros.engines import trtexec_tool
@@ -214,6 +217,8 @@ def test_a_converted_model_is_strongly_typed(builder, tool, tmp_path):
     half = convert_to_half(PERSON, tmp_path / 'half.onnx').path
     builder.build(request(half, FP16))
     assert arguments(tool)[-1] == '--stronglyTyped'
+    with pytest.raises(EngineBuildError, match='as fp32, but computes in float16'):
+        builder.build(request(half))
 
 
 @pytest.mark.parametrize('does, message', [
@@ -262,6 +267,22 @@ def test_a_deaf_tool_is_killed_when_the_build_is_stopped(builder, tool, monkeypa
     with pytest.raises(KeyboardInterrupt):
         builder.build(request(PERSON, on_progress=on_progress))
     assert is_gone(ended[0])
+
+
+def test_the_tool_does_not_outlive_a_compile_that_is_killed(tool, tmp_path):
+    if shutil.which('setpriv') is None:
+        pytest.skip('setpriv of util-linux is not installed')
+    code = (f'from c7_inference_ros.engines.trtexec_tool import run_tool\n'
+            f'run_tool([{str(tool)!r}, "--onnx={PERSON}", "--saveEngine={tmp_path}/e"], 600)')
+    compile_process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT,
+                                       env={**os.environ, 'DOES': 'alone'})
+    leader = tmp_path / 'child'
+    deadline = time.monotonic() + 30
+    while not (leader.exists() and leader.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    compile_process.kill()
+    compile_process.wait()
+    assert is_gone(int(leader.read_text()))
 
 
 def test_what_the_tool_leaves_behind_ends_with_it(builder, tool, monkeypatch):
@@ -324,7 +345,7 @@ def test_ends_in_words():
     assert how_it_ended(3) == 'ended with status 3'
     assert 'SIGTERM' in how_it_ended(-15)
     assert 'signal 99' in how_it_ended(-99)
-    with pytest.raises(EngineBuildError, match='cannot be started: No such file'):
+    with pytest.raises(EngineBuildError, match='/nowhere/trtexec cannot be started: it is no'):
         run_tool([os.fspath(Path('/nowhere/trtexec'))], 1)
 
 
