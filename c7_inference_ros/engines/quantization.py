@@ -41,6 +41,7 @@ from c7_inference_ros.engines.quantizable_model import QuantizableModel
 from c7_inference_ros.engines.quantizable_model import serialize
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.errors import EngineBuildError
+from c7_inference_ros.errors import RuntimeNotAvailableError
 import numpy as np
 from numpy.typing import NDArray
 
@@ -133,11 +134,7 @@ def quantize(model: QuantizableModel, ranges: Mapping[str, float],
     :param excluded: names of layers that stay float32.
     :raises EngineBuildError: no layer is left.
     """
-    import_onnxruntime()
-    from onnxruntime.quantization import QDQQuantizer
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import TensorData
-
+    tools, tensor_data = _import_quantizer()
     skipped = layers_without_range(model, ranges).union(excluded)
     chosen = [name for name in model.layers if name not in skipped]
     name = str(model.source.path)
@@ -146,10 +143,10 @@ def quantize(model: QuantizableModel, ranges: Mapping[str, float],
                                f'exclude fewer, or build for another precision')
     copy = import_onnx().ModelProto()
     copy.CopyFrom(model.model)
-    limits = {tensor: TensorData(lowest=np.float32(-limit), highest=np.float32(limit))
+    limits = {tensor: tensor_data(lowest=np.float32(-limit), highest=np.float32(limit))
               for tensor, limit in ranges.items() if limit > 0.0}
-    quantizer = QDQQuantizer(
-        copy, True, False, QuantType.QInt8, QuantType.QInt8, limits, chosen, [],
+    quantizer = tools.QDQQuantizer(
+        copy, True, False, tools.QuantType.QInt8, tools.QuantType.QInt8, limits, chosen, [],
         list(OPERATORS), {
             'ActivationSymmetric': True, 'WeightSymmetric': True, 'AddQDQPairToWeight': False,
             'DedicatedQDQPair': True, 'QuantizeBias': False,
@@ -164,6 +161,18 @@ def quantize(model: QuantizableModel, ranges: Mapping[str, float],
     del result.metadata_props[:]
     result.metadata_props.extend(kept)
     return serialize(result, name)
+
+
+def _import_quantizer() -> tuple[Any, Any]:
+    import_onnxruntime()
+    try:
+        from onnxruntime import quantization
+        from onnxruntime.quantization.calibrate import TensorData
+    except ImportError as error:
+        raise RuntimeNotAvailableError(
+            f'the quantisation of ONNX Runtime cannot be imported ({" ".join(str(error).split())}'
+            f'); install what it needs, for example with: pip install sympy') from error
+    return quantization, TensorData
 
 
 def pack_ranges(ranges: Mapping[str, float], images: int, choice: Mapping[str, Any] | None
