@@ -46,6 +46,9 @@ import pytest
 
 pytestmark = pytest.mark.builder
 pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed here: no builder')
+builds_int8 = pytest.mark.skipif(
+    load_tensorrt('tensorrt_rtx').numbers < (1, 7),
+    reason='TensorRT-RTX before 1.7 builds no quantised convolution')
 
 BATCH = OptimizationProfile('batch', {'x': ((1, 3, 16, 16), (2, 3, 16, 16), (4, 3, 16, 16))})
 
@@ -377,6 +380,7 @@ def check(measured, limit=0.03):
     return AccuracyCheck('mAP50', 0.5, measured, limit, 17, 'd' * 64)
 
 
+@builds_int8
 def test_calibration_travels_and_its_change_is_named(tmp_path, config, host):
     model = engine_models.small_model(tmp_path / 'm.onnx', batch='N')
     quantised = engine_models.quantised_model(tmp_path / 'q.onnx', batch='N')
@@ -413,6 +417,7 @@ def test_calibration_travels_and_its_change_is_named(tmp_path, config, host):
     assert not asked
 
 
+@builds_int8
 def test_a_model_that_brings_its_ranges(tmp_path, config, host):
     path = engine_models.quantised_model(tmp_path / 'q.onnx', batch='N')
     result = compile_engine(path, replace(config, precision=PrecisionMode.INT8), host=host)
