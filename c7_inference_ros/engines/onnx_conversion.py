@@ -71,7 +71,7 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
     Inputs and outputs keep their types. In float32 stay: :data:`FLOAT32_OPERATORS`; everything
     after the last convolution or matrix product, where boxes are put together in pixels that
     float16 would round; squares, as in layer normalisation, up to their root; nodes with
-    constants that it cannot hold; and what ``keep`` names.
+    constants that it cannot hold; plugins of TensorRT; and what ``keep`` names.
 
     :param source: the model; its weights may lie in files beside it.
     :param target: where to write; one file, whole or not at all.
@@ -88,14 +88,17 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
             f'{source} has {model.ByteSize()} bytes with its weights, and conversion to float16 '
             f'takes at most {_MAX_BYTES}; export it in float16')
     signature = onnx_graph.signature(model)
+    # Operators that only TensorRT has are nothing that ONNX or ONNX Runtime could check.
+    plugins = _unknown_operators(onnx, model)
     onnx_graph.prepare(onnx, model)
-    kept, warnings = _nodes_to_keep(onnx, model, source, keep)
+    kept, warnings = _nodes_to_keep(onnx, model, source, (*keep, *plugins))
     half_nodes = len(model.graph.node) - len(kept)
     onnx_graph.unshare_constants(onnx, model, kept)
     try:
         model = _convert_quietly(convert, model, kept)
         onnx_graph.clean_up(onnx, model)
-        onnx.checker.check_model(model, full_check=True)
+        if not plugins:
+            onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         raise EngineBuildError(
             f'{source} cannot be converted to float16: {" ".join(str(error).split())[:500]}; '
@@ -105,12 +108,25 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
             f'{source} changes its inputs or outputs in conversion to float16; export it in '
             f'float16, or build it as fp32')
     data = model.SerializeToString(deterministic=True)
-    _try_out(source, data, shapes or {})
+    if plugins:
+        warnings += (f'ONNX does not know {", ".join(plugins)}: these stay in float32, and the '
+                     f'converted model was not tried out',)
+    else:
+        _try_out(source, data, shapes or {})
     try:
         write_atomically(target, data)
     except OSError as error:
         raise EngineBuildError(write_problem(error, target)) from error
     return HalfModel(target, tuple(sorted(kept)), half_nodes, warnings)
+
+
+def _unknown_operators(onnx: Any, model: Any) -> tuple[str, ...]:
+    """Return the operator types that are not of ONNX."""
+    versions = {one.domain: one.version for one in model.opset_import}
+    unknown = {node.op_type for node in model.graph.node
+               if node.domain not in ('', 'ai.onnx') or not onnx.defs.has(
+                   node.op_type, max_inclusive_version=versions.get('', 1))}
+    return tuple(sorted(unknown))
 
 
 def _nodes_to_keep(onnx: Any, model: Any, source: Path, patterns: Sequence[str]
@@ -174,6 +190,7 @@ def _import_converter() -> tuple[Any, Any]:
     try:
         import onnx
         import onnx.checker
+        import onnx.defs
         import onnx.numpy_helper
         import onnx.shape_inference
         from onnxruntime.transformers.float16 import convert_float_to_float16

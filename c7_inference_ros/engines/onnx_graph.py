@@ -127,6 +127,10 @@ def prepare(onnx: Any, model: Any) -> None:
         raise EngineBuildError(
             f'the model has the function {function.name}, which is not converted; export it '
             f'without functions')
+    imported = {one.domain for one in model.opset_import}
+    # TensorRT's parser does not ask for it, and exporters of its plugins forget it.
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, 1) for domain in sorted(
+        {node.domain for node in graph.node} - imported - {'', 'ai.onnx'}))
     taken: set[str] = set()
     constants = {one.name: one for one in graph.initializer}
     outputs = {one.name for one in graph.output}

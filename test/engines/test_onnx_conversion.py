@@ -210,6 +210,30 @@ def test_nodes_without_names_and_constants_of_nodes(tmp_path):
     assert found['y'].tolist() == [[4, 3]] and found['i'].tolist() == [[1, 2]]
 
 
+@pytest.mark.parametrize('domain', ['', 'TRT'])
+def test_plugins_of_tensorrt_stay_and_are_told(tmp_path, domain):
+    path = save(
+        tmp_path / 'nms.onnx',
+        [('MatMul', ['x', 'w'], ['boxes']), ('MatMul', ['x', 'v'], ['scores']),
+         ('EfficientNMS_TRT', ['boxes', 'scores'], ['n', 'b', 's', 'c'], {'domain': domain})],
+        {'x': ('FLOAT', [1, 10, 4])},
+        {'n': ('INT32', [1, 1]), 'b': ('FLOAT', [1, 5, 4]), 's': ('FLOAT', [1, 5]),
+         'c': ('INT32', [1, 5])},
+        {'w': np.eye(4, dtype=np.float32), 'v': np.ones((4, 2), np.float32)})
+    half = convert_to_half(path, tmp_path / 'half.onnx')
+    assert half.kept == ('make_n',)
+    assert half.warnings == ('ONNX does not know EfficientNMS_TRT: these stay in float32, and the '
+                             'converted model was not tried out',)
+    nodes = {node.name: node for node in onnx.load(str(half.path)).graph.node}
+    plugin = nodes['make_n']
+    assert plugin.domain == domain and list(plugin.output) == ['n', 'b', 's', 'c']
+    makers = {name: node for node in nodes.values() for name in node.output}
+    for name in plugin.input:
+        cast = makers[name]
+        assert cast.op_type == 'Cast' and cast.attribute[0].i == onnx.TensorProto.FLOAT
+        assert makers[cast.input[0]].op_type == 'MatMul'
+
+
 def test_junk_is_refused_before_it_is_parsed(tmp_path):
     junk = tmp_path / 'junk.onnx'
     junk.write_bytes(b'junk')
