@@ -45,3 +45,39 @@ def cuda(gpu):
     yield module
     while module.Context.get_current() is not None:
         module.Context.pop()
+
+
+@pytest.fixture
+def make_bench(gpu, cuda, tmp_path):
+    """Return what makes a bench from a model and the claims of its plan."""
+    from engine_bench import Bench
+    from engine_bench import double_model
+    from engine_bench import load
+    from engine_bench import make_log
+    from engine_bench import RANGE
+    from tensorrt_double import make_tensorrt
+    from trt_plan import make_plan
+
+    def make(model=double_model, generation='10.3', strategy=None, **claims):
+        trt = make_tensorrt(generation, gpu)
+        log = make_log(trt)
+        if model is double_model:
+            claims.setdefault('profiles', [RANGE])
+        plan = make_plan(model(tmp_path / 'model.onnx'), generation, **claims)
+        engine = load(gpu, trt, log, plan)
+        kind = trt.ExecutionContextAllocationStrategy
+        context = engine.create_execution_context(
+            kind.STATIC if strategy is None else getattr(kind, strategy))
+        return Bench(trt, cuda, gpu, log, engine, context, cuda.Stream(), {})
+
+    return make
+
+
+@pytest.fixture
+def bench(make_bench):
+    """Return a bench that is ready to run with a batch of two."""
+    made = make_bench()
+    assert made.context.set_input_shape('x', (2, 4))
+    made.bind('x', 32)
+    made.bind('y', 32)
+    return made

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from runtime_models import node
 from runtime_models import save
-
-IN, OUT = 'x', 'y'
+from tensorrt_double import GENERATIONS
 
 
 def double_model(path, batch='n'):
@@ -42,6 +42,8 @@ def reshape_model(path):
                 {'x': ('FLOAT', [4]), 'shape': ('INT64', [2])}, {'y': ('FLOAT', ['a', 'b'])})
 
 
+#: Range of shapes of :func:`double_model`.
+RANGE = {'x': ((1, 4), (2, 4), (8, 4))}
 _LOGS = {}
 
 
@@ -133,3 +135,21 @@ class Bench:
         array = np.empty(shape, dtype)
         self.cuda.memcpy_dtoh(array, self.buffers[name])
         return array
+
+
+def load(gpu, trt, log, plan, recorder=None, **settings):
+    """Deserialise a plan."""
+    runtime = trt.Runtime(log)
+    runtime.error_recorder = recorder
+    for name, value in settings.items():
+        setattr(runtime, name, value)
+    return runtime.deserialize_cuda_engine(plan)
+
+
+def real_rtx():
+    """Return the real TensorRT-RTX and its generation; the test is skipped without."""
+    real = pytest.importorskip('tensorrt_rtx', reason='tensorrt_rtx is not installed')
+    generation = 'rtx' + '.'.join(real.__version__.split('.')[:2])
+    if generation not in GENERATIONS:
+        pytest.skip(f'no double of tensorrt_rtx {real.__version__}')
+    return real, generation

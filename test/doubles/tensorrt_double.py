@@ -60,8 +60,8 @@ from trt_interfaces import Logger
 from trt_network import ILayer
 from trt_network import INetworkDefinition
 from trt_network import ITensor
-from trt_network import OnnxParser
-from trt_network import ParserError
+from trt_parser import OnnxParser
+from trt_parser import ParserError
 from trt_plan import NUMPY
 from trt_plan import package_of
 from trt_runtime import Runtime
