@@ -32,12 +32,12 @@ from c7_inference_ros.engines.compiler import CompileResult
 from c7_inference_ros.engines.manifest import manifest_bytes
 from c7_inference_ros.engines.onnx_source import read_onnx_source
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.tools.compile_request import closed_profile
 from c7_inference_ros.tools.compile_request import make_request
 from c7_inference_ros.tools.console import Console
 from c7_inference_ros.tools.console import GOOD
-from c7_inference_ros.tools.console import INTERRUPTED
 from c7_inference_ros.tools.console import size_text
 from c7_inference_ros.tools.console import table
 from c7_inference_ros.tools.inspect_engine import manifest_report
@@ -45,6 +45,9 @@ from c7_inference_ros.tools.int8_calibration import int8_quantizer
 
 #: How long a builder may take to notice that it was interrupted.
 _GRACE_S = 5.0
+#: Names of settings by those in the configuration of a build, which messages name.
+_SETTINGS = {'high_precision_nodes': 'keep_fp32', 'workspace_bytes': 'workspace',
+             'is_tf32_allowed': 'tf32', 'timeout_s': 'timeout'}
 
 
 def run_compile(values: Mapping[str, Any], console: Console) -> int:
@@ -69,11 +72,21 @@ def run_compile(values: Mapping[str, Any], console: Console) -> int:
         if request.calibration is not None:
             quantize = stack.enter_context(int8_quantizer(
                 request.calibration, progress.update, console.say))
-        result = compile_engine(
-            source.path, build, source=source, private_key=request.sign_key,
-            on_progress=progress.update, tell=console.say, quantize=quantize)
+        try:
+            result = compile_engine(
+                source.path, build, source=source, private_key=request.sign_key,
+                on_progress=progress.update, tell=console.say, quantize=quantize)
+        except EngineBuildError as error:
+            raise EngineBuildError(_as_settings(str(error))) from error
     _tell(result, console)
     return GOOD
+
+
+def _as_settings(text: str) -> str:
+    """Return a message about a build with the names that a user knows."""
+    for field, setting in _SETTINGS.items():
+        text = text.replace(field, setting)
+    return text
 
 
 def _tell(result: CompileResult, console: Console) -> None:
@@ -108,11 +121,17 @@ def _ending_within(grace_s: float, console: Console) -> Iterator[None]:
     is_over = threading.Event()
 
     def watch() -> None:
-        numbers = os.read(reader, 1)
-        if numbers and not is_over.wait(grace_s):
+        number = 0
+        while number not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            told = os.read(reader, 1)
+            if not told:
+                return
+            number = told[0]
+        if not is_over.wait(grace_s):
+            exit_code = 128 + number
             console.fail([f'interrupted; the builder had not ended {grace_s:g} s later and was '
-                          f'ended with the process, nothing half-written was left'], INTERRUPTED)
-            os._exit(INTERRUPTED if numbers[0] == signal.SIGINT else 128 + numbers[0])
+                          f'ended with the process, nothing half-written was left'], exit_code)
+            os._exit(exit_code)
 
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     watcher = threading.Thread(target=watch, name='interrupt_watch', daemon=True)

@@ -61,6 +61,7 @@ from c7_inference_ros.tools.inspect_engine import inspect_engine
 from c7_inference_ros.tools.inspect_engine import report
 
 _COLUMNS = ('MODEL', 'PRECISION', 'GPU', 'PLATFORM', 'TENSORRT', 'SIZE', 'BUILT (UTC)', 'HERE')
+_KEYS = ('model', 'precision', 'gpu', 'platform', 'tensorrt', 'size', 'built')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,10 +141,12 @@ def _list(values: Mapping[str, Any], console: Console) -> int:
     else:
         console.result(f'{folder} has no engine')
     for one in verdicts:
-        if one.refusal:
+        # That an engine is for another machine is said in the table.
+        if one.refusal and one.stage != 'host':
             console.say(f'refused ({one.stage}): {one.refusal}')
     console.result_json({'directory': str(folder), 'exit_code': GOOD,
-                         'engines': [one.to_json() for one in verdicts]})
+                         'engines': [{**one.to_json(), **dict(zip(_KEYS, engine_row(one)))}
+                                     for one in verdicts]})
     return GOOD
 
 

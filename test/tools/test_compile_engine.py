@@ -183,6 +183,17 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(run, run_json, tmp_path)
 
 @pytest.mark.builder
 @HAS_BUILDER
+def test_a_pattern_that_fits_nothing_is_named_as_the_user_knows_it(run, tmp_path):
+    for module in ('onnx', 'onnxruntime'):
+        pytest.importorskip(module, reason=f'{module} is not installed here')
+    exit_code, _, errors = run('compile', tiny_model(tmp_path / 'tiny.onnx'), '--precision',
+                               'mixed', '--keep-fp32', 'Cnov*')
+    assert exit_code == 1
+    assert "keep_fp32 has 'Cnov*', which fits no node name and no operator type" in errors
+
+
+@pytest.mark.builder
+@HAS_BUILDER
 def test_a_bar_on_a_terminal_and_its_traces_are_gone(tmp_path):
     model = tiny_model(tmp_path / 'tiny.onnx')
     master, slave = pty.openpty()
@@ -415,6 +426,11 @@ def test_list(run, run_json, engine):
     assert junk.endswith('refused: name') and 'refused (name)' in errors
     value, _ = run_json('list', engine.parent)
     assert [one['is_good'] for one in value['engines']] == [False, True]
+    assert (value['engines'][1]['model'], value['engines'][1]['platform']) == ('tiny', 'x86')
+    other = engine.with_name(engine.name.replace('jpx86', 'jp36.4.3'))
+    shutil.copy(engine, other)
+    exit_code, output, errors = run('list', engine.parent)
+    assert exit_code == 0 and 'refused: host' in output and other.name not in errors
     empty = engine.parent / 'empty'
     empty.mkdir()
     assert run('list', empty)[:2] == (0, f'{empty} has no engine\n')
