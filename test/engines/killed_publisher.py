@@ -39,8 +39,8 @@ import time
 
 import trust_files
 
-#: Everything in os that changes a file, a folder or a lock, or settles it on the disk.
-OPERATIONS = ('open', 'write', 'fsync', 'fchmod', 'ftruncate', 'replace', 'unlink')
+#: Everything in os that changes a file or a folder.
+OPERATIONS = ('open', 'write', 'fchmod', 'ftruncate', 'replace', 'unlink')
 
 
 class Publisher:

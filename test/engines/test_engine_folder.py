@@ -162,9 +162,10 @@ def no_fsync(monkeypatch):
 
 
 @pytest.mark.parametrize('old, new', [
-    (None, 'signed'), ('unsigned', 'signed'), ('signed', 'signed'), ('signed', 'unsigned')])
+    (None, 'unsigned'), ('unsigned', 'unsigned'), ('unsigned', 'signed'), ('signed', 'signed'),
+    ('signed', 'unsigned')])
 def test_a_kill_at_any_step_leaves_the_old_engine_or_the_new_one(tmp_path, no_fsync, old, new):
-    key, public = files.make_keys(tmp_path)
+    key, public = files.make_keys(tmp_path) if 'signed' in (old, new) else ('-', None)
     keys = {'signed': str(key), 'unsigned': '-'}
     # With a key the gate also finds a signature of another publication.
     public = public if old in (None, 'signed') and new == 'signed' else None
@@ -186,10 +187,10 @@ def test_a_kill_at_any_step_leaves_the_old_engine_or_the_new_one(tmp_path, no_fs
             assert names(folder) == expected
             assert set(modes(folder).values()) == {0o600}
     assert results[0] != 2
-    assert len(results) > 40, 'the steps are not what this test believes'
+    assert len(results) > 30, 'the steps are not what this test believes'
     befores = results[:results.index(2)]
     assert 2 not in befores
-    assert len(befores) > 20
+    assert len(befores) > 15
 
 
 def test_a_second_kill_after_a_kill(tmp_path, no_fsync):
