@@ -32,6 +32,7 @@ from typing import Protocol
 
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.errors import ImageError
+from c7_inference_ros.errors import MalformedImageError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.pipeline.model_contract import ModelContract
 from c7_inference_ros.vision.images import decode_compressed
@@ -151,7 +152,7 @@ class BagTopic:
             name = f'image {at + 1} of {self._topic} in {self._bag}'
             _check_same(data, self._chosen[at], name)
             with _readable(name):
-                message = read(data, kind)
+                message = _deserialized(read, data, kind)
                 image = decode_compressed(message.data) if kind.endswith('CompressedImage') else (
                     view_image(message.data, message.height, message.width, message.encoding,
                                message.step))
@@ -231,6 +232,14 @@ def _readable(name: str) -> Iterator[None]:
     except ImageError as error:
         raise CalibrationCacheError(
             f'{name} cannot be used: {error}; take it away, or replace it') from error
+
+
+def _deserialized(read: Callable[[Any, str], Any], data: bytes, kind: str) -> Any:
+    try:
+        return read(data, kind)
+    except Exception as error:
+        raise MalformedImageError(f'the message is damaged ({" ".join(str(error).split())})'
+                                  ) from error
 
 
 def _read(path: Path) -> bytes:
