@@ -103,7 +103,8 @@ class ModelConfig:
         ' directory.', CONFIGURE)
     precision: str = parameter(
         'fp16', 'Precision of the engine that is looked for when the runtime is tensorrt and path'
-        ' is an ONNX model.', CONFIGURE, choices=PRECISIONS)
+        ' is an ONNX model, or that the TensorRT provider of ONNX Runtime builds.', CONFIGURE,
+        choices=PRECISIONS)
     decoder: str = parameter(
         'auto', 'What the output tensors mean; auto decides where names and shapes leave no'
         ' doubt.', CONFIGURE, choices=DECODERS)

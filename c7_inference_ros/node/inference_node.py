@@ -16,21 +16,22 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 import signal
 import sys
 import traceback
-from typing import Callable
 
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.config import ThermalConfig
-from c7_inference_ros.errors import C7Error
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.node.diagnostics_publisher import DiagnosticsPublisher
 from c7_inference_ros.node.parameters import NodeParameters
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.node.status_report import StatusReport
+from c7_inference_ros.node.transitions import ERROR
+from c7_inference_ros.node.transitions import FAILURE
+from c7_inference_ros.node.transitions import guarded
+from c7_inference_ros.node.transitions import SUCCESS
 from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.memory_budget import format_table
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
@@ -48,40 +49,6 @@ from rclpy.signals import SignalHandlerOptions
 
 NODE_NAME = 'c7_inference'
 WATCHDOG_PERIOD_S = 0.1
-SUCCESS = TransitionCallbackReturn.SUCCESS
-FAILURE = TransitionCallbackReturn.FAILURE
-ERROR = TransitionCallbackReturn.ERROR
-Transition = Callable[['InferenceNode', LifecycleState], TransitionCallbackReturn]
-
-
-def guarded(transition: Transition) -> Transition:
-    """
-    Let no exception leave a transition.
-
-    What a user can correct is FAILURE with one line for each problem; a bug is ERROR with its
-    traceback, which most versions of rclpy would lose.
-    """
-    @functools.wraps(transition)
-    def run(node: InferenceNode, state: LifecycleState) -> TransitionCallbackReturn:
-        name = transition.__name__.removeprefix('on_')
-        try:
-            node.last_error = ''
-            node.refused_memory = ()
-            return transition(node, state)
-        except C7Error as error:
-            lines = getattr(error, 'problems', None) or (str(error),)
-            for line in lines:
-                node.get_logger().error(f'cannot {name}: {line}')
-            node.last_error = f'cannot {name}: ' + '; '.join(lines)
-            node.refused_memory = getattr(error, 'rows', ())
-            for line in format_table(node.refused_memory) if node.refused_memory else ():
-                node.get_logger().info(f'memory: {line}')
-            return FAILURE
-        except Exception as error:
-            node.last_error = f'{name} met a bug: {type(error).__name__}: {error}'
-            node.get_logger().error(f'{node.last_error}\n{traceback.format_exc()}')
-            return ERROR
-    return run
 
 
 class InferenceNode(LifecycleNode):

@@ -21,6 +21,7 @@ from pathlib import Path
 import time
 from typing import Any
 from typing import Callable
+from typing import Mapping
 
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.errors import ConfigurationError
@@ -84,17 +85,19 @@ class DetectionPipeline:
 
     @classmethod
     def load(cls, runtime: InferenceRuntime, config: ModelConfig, path: Path,
-             labels_path: Path | None = None) -> DetectionPipeline:
+             labels_path: Path | None = None,
+             extras: Mapping[str, Any] | None = None) -> DetectionPipeline:
         """
         Load a model and check it against its configuration.
 
         :param path: the model file, found.
         :param labels_path: the labels file, found; ``config.labels`` as it stands when None.
+        :param extras: settings for the runtime, by name.
         :raises ConfigurationError: with one line for everything that does not fit; the model is
             released.
         :raises InferenceRuntimeError: the model does not load.
         """
-        handle = load_handle(runtime, config, path)
+        handle = load_handle(runtime, config, path, extras or {})
         try:
             config = with_processing(config, handle.processing)
             contract = resolve_contract(handle, config, labels_path)

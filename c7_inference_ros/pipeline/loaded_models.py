@@ -36,6 +36,7 @@ from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.memory_budget import size_text
+from c7_inference_ros.runtime.onnx_providers import TENSORRT
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 #: Longest wait for loading and warming up all models; a manager gave up long before.
@@ -146,7 +147,8 @@ class LoadedModels:
             try:
                 path = self._find_model(config, model)
                 labels = find_file(model.labels, f'models.{name}.labels') if model.labels else None
-                self.pipelines[name] = DetectionPipeline.load(self._runtime, model, path, labels)
+                self.pipelines[name] = DetectionPipeline.load(
+                    self._runtime, model, path, labels, _extras(config, model))
                 self.pipelines[name].warm_up()
             except ConfigurationError as error:
                 # The next model may be wrong too: one round of corrections is enough.
@@ -175,6 +177,12 @@ class LoadedModels:
         close = getattr(self._runtime, 'close', None)
         if close is not None:
             close()
+
+
+def _extras(config: NodeConfig, model: ModelConfig) -> dict[str, str]:
+    """Return what the runtime has to know of a model besides its file."""
+    builds = config.runtime == 'onnx_trt_ep' and TENSORRT in config.execution_providers
+    return {'precision': model.precision} if builds else {}
 
 
 def _known(value: int | None) -> int | str:

@@ -62,21 +62,24 @@ class ModelContract:
     settings: DetectionSettings
 
 
-def load_handle(runtime: InferenceRuntime, config: ModelConfig, path: Path) -> EngineHandle:
+def load_handle(runtime: InferenceRuntime, config: ModelConfig, path: Path,
+                extras: Mapping[str, Any]) -> EngineHandle:
     """
     Load a model; open dimensions of its inputs are settled before memory is predicted.
 
     The names and layout of the inputs are only known once it was loaded, so that a model with
     open dimensions that the runtime could not settle alone is loaded twice.
 
+    :param extras: settings for the runtime, by name.
     :raises InferenceRuntimeError: the model does not load.
     """
-    handle = runtime.deserialize_engine(EngineCacheEntry(path))
+    handle = runtime.deserialize_engine(EngineCacheEntry(path, extras=extras))
     shapes = _closed_shapes(handle, config)
     if not shapes:
         return handle
     runtime.release_engine(handle)
-    return runtime.deserialize_engine(EngineCacheEntry(path, extras={'input_shapes': shapes}))
+    return runtime.deserialize_engine(EngineCacheEntry(
+        path, extras={**extras, 'input_shapes': shapes}))
 
 
 def resolve_contract(handle: EngineHandle, config: ModelConfig,

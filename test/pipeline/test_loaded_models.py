@@ -37,7 +37,7 @@ def script(folder, name='model', **changes):
     return str(path)
 
 
-def load(paths, **values):
+def load_models(paths, **values):
     """Load scripted models by name."""
     config = load_config({
         'runtime': 'dummy', 'model_names': list(paths), **values,
@@ -47,7 +47,7 @@ def load(paths, **values):
 
 def test_models_are_loaded_and_released_with_their_thread(tmp_path):
     before = threading.active_count()
-    models = load({'a': script(tmp_path), 'b': script(tmp_path)})
+    models = load_models({'a': script(tmp_path), 'b': script(tmp_path)})
     assert list(models.pipelines) == ['a', 'b']
     assert models.release(5.0) and models.release(5.0)
     assert threading.active_count() == before
@@ -57,7 +57,7 @@ def test_models_are_loaded_and_released_with_their_thread(tmp_path):
 def test_one_wrong_model_leaves_nothing_loaded_and_all_problems_are_told(tmp_path):
     before = threading.active_count()
     with pytest.raises(ConfigurationError) as caught:
-        load({'a': script(tmp_path), 'b': str(tmp_path / 'none.onnx'), 'c': ''})
+        load_models({'a': script(tmp_path), 'b': str(tmp_path / 'none.onnx'), 'c': ''})
     assert len(caught.value.problems) == 2
     assert 'models.b.path' in caught.value.problems[0]
     assert 'models.c.path' in caught.value.problems[1]
@@ -69,13 +69,13 @@ def test_the_second_model_is_refused_when_both_do_not_fit(tmp_path):
     paths = {'a': script(tmp_path, 'first', memory=memory),
              'b': script(tmp_path, 'second', memory=memory)}
     with pytest.raises(OutOfMemoryError, match='second.*memory.device_budget_bytes'):
-        load(paths, **{'memory.device_budget_bytes': 12 * MIB - 1})
-    models = load(paths, **{'memory.device_budget_bytes': 12 * MIB})
+        load_models(paths, **{'memory.device_budget_bytes': 12 * MIB - 1})
+    models = load_models(paths, **{'memory.device_budget_bytes': 12 * MIB})
     models.release(5.0)
 
 
 def test_a_model_that_takes_far_more_than_predicted_is_named(tmp_path):
-    models = load({'a': script(tmp_path, memory={
+    models = load_models({'a': script(tmp_path, memory={
         'device_bytes': 100 * MIB, 'measured_device_bytes': 200 * MIB})})
     line, = models.memory_drift()
     assert 'model a took 200.0 MiB, predicted were 100.0 MiB' in line
@@ -83,15 +83,34 @@ def test_a_model_that_takes_far_more_than_predicted_is_named(tmp_path):
     assert values['device_predicted_bytes'] == 100 * MIB
     assert values['device_measured_bytes'] == values['a.measured_bytes'] == 200 * MIB
     models.release(5.0)
-    models = load({'a': script(tmp_path, memory={'device_bytes': 100 * MIB})})
+    models = load_models({'a': script(tmp_path, memory={'device_bytes': 100 * MIB})})
     assert models.memory_drift() == []
     models.release(5.0)
 
 
 def test_activation_enforces_what_was_measured(tmp_path):
-    models = load({'a': script(tmp_path, memory={
+    models = load_models({'a': script(tmp_path, memory={
         'device_bytes': MIB, 'measured_device_bytes': 9 * MIB})},
         **{'memory.device_budget_bytes': 8 * MIB})
     with pytest.raises(OutOfMemoryError, match='memory.device_budget_bytes'):
         models.check_memory(0)
     models.release(5.0)
+
+
+@pytest.mark.parametrize(('providers', 'expected'), [
+    (['TensorrtExecutionProvider', 'CPUExecutionProvider'], {'precision': 'int8'}),
+    (['CPUExecutionProvider'], {})])
+def test_the_tensorrt_provider_is_told_the_precision(tmp_path, monkeypatch, providers, expected):
+    told = []
+
+    def load(runtime, config, path, labels, extras):
+        told.append(extras)
+        raise ConfigurationError('seen enough')
+
+    monkeypatch.setattr('c7_inference_ros.pipeline.loaded_models.DetectionPipeline.load', load)
+    model = tmp_path / 'model.onnx'
+    model.touch()
+    with pytest.raises(ConfigurationError, match='seen enough'):
+        load_models({'a': str(model)}, runtime='onnx_trt_ep', execution_providers=providers,
+                    **{'models.a.precision': 'int8'})
+    assert told == [expected]
