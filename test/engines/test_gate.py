@@ -542,7 +542,8 @@ def test_a_device_that_is_not_known_is_a_warning(tmp_path, theirs, ours):
 
 def test_accuracy(tmp_path):
     folder = tmp_path / 'engines'
-    for drop, limit, maximum in [(0.03, 0.05, 0.04), (0.0, 0.0, 0.0), (-0.1, 0.0, 0.0)]:
+    for drop, limit, maximum in [(0.03, 0.05, 0.04), (0.03, 0.03, 0.03),
+                                 (0.0, 0.0, 0.0), (-0.1, 0.0, 0.0)]:
         path = publish(folder, accuracy=bad_accuracy(drop, limit))
         EngineGate(ORIN, max_accuracy_drop=maximum).validate(path)
     path = publish(folder, precision=PrecisionMode.INT8, accuracy=None)
