@@ -149,6 +149,9 @@ def _make_recorder(trt: Any, add: Any) -> Any:
         def num_errors(self) -> int:
             return len(self._errors)
 
+        # The binding calls it by this name, which the documentation does not have.
+        get_num_errors = num_errors
+
         def get_error_code(self, idx: int) -> Any:
             return self._errors[idx][0]
 

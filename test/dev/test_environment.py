@@ -149,7 +149,7 @@ class TestSuites:
     def test_every_suite_where_it_is_asked_for(self, ran, monkeypatch):
         suites = self.run(ran, monkeypatch, '1', '-x')
         assert suites['builder API of TensorRT 10'] == (
-            '.venv-rtx14', ['test/engines'], ['-m', 'builder', '-x'])
+            '.venv-rtx14', ['test/doubles', 'test/engines'], ['-m', 'builder', '-x'])
         assert suites['runtimes with PyTorch'] == (
             '.venv-torch', ['test/runtime'], ['-m', 'torch', '-x'])
         assert suites['core with NumPy 2'][0] == '.venv-numpy2'
@@ -160,7 +160,7 @@ class TestSuites:
     def test_an_environment_that_cannot_be_built_fails(self, monkeypatch):
         run_tests = load('run_tests')
         monkeypatch.setattr(run_tests, 'build', lambda name: 1)
-        good, text = run_tests.run_marked('title', 'torch', 'test/runtime', 'torch', [])
+        good, text = run_tests.run_marked('title', 'torch', ['test/runtime'], 'torch', [])
         assert not good and 'could not be built' in text
 
     def test_ci_asks_for_pytorch(self):

@@ -27,6 +27,8 @@ import pytest
 from simulated_gpu import SimulatedGpu
 from tensorrt_double import make_tensorrt
 
+pytestmark = pytest.mark.builder
+
 
 @pytest.fixture(params=['double', 'real'])
 def trt(request):
