@@ -29,6 +29,7 @@ from typing import Sequence
 
 from c7_inference_ros.engines.quantizable_model import import_onnx
 from c7_inference_ros.engines.quantizable_model import open_session
+from c7_inference_ros.engines.quantizable_model import QDQ
 from c7_inference_ros.engines.quantizable_model import QuantizableModel
 from c7_inference_ros.engines.quantizable_model import serialize
 import numpy as np
@@ -105,6 +106,7 @@ def _with_switches(model: QuantizableModel, quantized: bytes) -> tuple[Any, tupl
     originals = {node.name: node for node in model.model.graph.node if node.name in model.layers}
     weights = {one.name: one for one in model.model.graph.initializer}
     present = {one.name for one in graph.initializer}
+    producers = {output: node for node in graph.node for output in node.output}
     layers: list[str] = []
     nodes: list[Any] = []
     for node in graph.node:
@@ -113,21 +115,54 @@ def _with_switches(model: QuantizableModel, quantized: bytes) -> tuple[Any, tupl
             nodes.append(node)
             continue
         at = f'{_SWITCHES}/{len(layers)}'
+        if original.input[1] not in present:
+            graph.initializer.append(weights[original.input[1]])
+            present.add(original.input[1])
         graph.initializer.append(
             onnx.numpy_helper.from_array(np.array(len(layers), np.int64), f'{at}/index'))
         nodes.append(helper.make_node('Gather', [_SWITCHES, f'{at}/index'], [f'{at}/is_on'], at))
-        for index, source in enumerate(original.input[:2]):
-            if source in weights and source not in present:
-                graph.initializer.append(weights[source])
-                present.add(source)
-            nodes.append(helper.make_node(
-                'Where', [f'{at}/is_on', node.input[index], source], [f'{at}/{index}'],
-                f'{at}/{index}'))
-            node.input[index] = f'{at}/{index}'
+        # Only the branch that is taken is computed.
+        nodes.append(helper.make_node(
+            'If', [f'{at}/is_on'], [node.output[0]], node.name,
+            then_branch=_branch(f'{at}/int8', [
+                *_pairs(producers[node.input[0]], producers),
+                *_pairs(producers[node.input[1]], producers), node]),
+            else_branch=_branch(f'{at}/float32', [original])))
         layers.append(node.name)
-        nodes.append(node)
+    # What nobody reads any more are the pairs that went into the branches.
+    read = {name for node in nodes for name in node.input}
+    read |= {info.name for info in graph.output}
+    for _ in range(2):
+        nodes = [node for node in nodes
+                 if node.op_type not in QDQ or read.intersection(node.output)]
+        read = {name for node in nodes for name in node.input}
     del graph.node[:]
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info(
         _SWITCHES, onnx.TensorProto.BOOL, [len(layers)]))
     return switchable, tuple(layers)
+
+
+def _pairs(dequantize: Any, producers: Mapping[str, Any]) -> list[Any]:
+    """Return DequantizeLinear, and QuantizeLinear before it where there is one."""
+    before = producers.get(dequantize.input[0])
+    return [dequantize] if before is None else [before, dequantize]
+
+
+def _branch(name: str, nodes: Sequence[Any]) -> Any:
+    """Return a graph of copies of nodes; what they make is called otherwise than outside."""
+    onnx = import_onnx()
+    made = {output for node in nodes for output in node.output}
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.name = f'{name}/{node.name}'
+        for names in (copy.input, copy.output):
+            for index, tensor in enumerate(names):
+                if tensor in made:
+                    names[index] = f'{name}/{tensor}'
+        copies.append(copy)
+    output = onnx.helper.make_tensor_value_info(
+        copies[-1].output[0], onnx.TensorProto.FLOAT, None)
+    return onnx.helper.make_graph(copies, name, [], [output])

@@ -39,7 +39,7 @@ from c7_inference_ros.errors import RuntimeNotAvailableError
 OPERATORS = ('Conv', 'MatMul', 'Gemm')
 #: DequantizeLinear has scales by channel since this opset.
 _OPSET = 13
-_QDQ = ('QuantizeLinear', 'DequantizeLinear')
+QDQ = ('QuantizeLinear', 'DequantizeLinear')
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def read_quantizable(path: Path) -> QuantizableModel:
     except Exception as error:
         raise EngineBuildError(f'{path} cannot be read: {_line(error)}; export it again'
                                ) from error
-    if any(node.op_type in _QDQ for node in model.graph.node):
+    if any(node.op_type in QDQ for node in model.graph.node):
         raise EngineBuildError(
             f'{path} is quantised already (it has QuantizeLinear); build it without calibration '
             f'data, or give its float32 original')

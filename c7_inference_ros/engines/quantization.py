@@ -37,6 +37,7 @@ from c7_inference_ros.engines.quantizable_model import import_onnx
 from c7_inference_ros.engines.quantizable_model import import_onnxruntime
 from c7_inference_ros.engines.quantizable_model import open_session
 from c7_inference_ros.engines.quantizable_model import OPERATORS
+from c7_inference_ros.engines.quantizable_model import QDQ
 from c7_inference_ros.engines.quantizable_model import QuantizableModel
 from c7_inference_ros.engines.quantizable_model import serialize
 from c7_inference_ros.errors import CalibrationCacheError
@@ -48,7 +49,6 @@ from numpy.typing import NDArray
 METHOD = 'explicit Q/DQ'
 #: Changes with anything here that changes the quantised model.
 _SCHEME = 1
-_QDQ = ('QuantizeLinear', 'DequantizeLinear')
 
 
 def check_explicit_support(package: str, version: str) -> None:
@@ -222,7 +222,7 @@ def _keep_for_others(graph: Any, chosen: Collection[str]) -> None:
     """
     producers = {output: node for node in graph.node for output in node.output}
     for node in graph.node:
-        if node.name in chosen or node.op_type in _QDQ:
+        if node.name in chosen or node.op_type in QDQ:
             continue
         for index, tensor in enumerate(node.input):
             producer = producers.get(tensor)

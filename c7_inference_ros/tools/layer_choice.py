@@ -105,7 +105,7 @@ def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract
     reference = measure.of(open_session(model.source.path, str(model.source.path)).run)
     search = _Search(measure, reference, max_drop, fixed, time.monotonic() + timeout_s)
     search.try_excluding(frozenset())
-    if search.drop > max_drop * _TARGET:
+    if search.drop > max_drop * _TARGET and not search.is_late():
         _log.info('INT8 of %s loses %.4f %s with all layers in int8; looking for the layers that '
                   'cause it', model.source.path, search.drop, METRIC)
         ranked = measure.rank(search.quantized)
@@ -195,14 +195,14 @@ class _Search:
         count, too_few = 1, 0
         while True:
             count = min(count, most)
-            if count < 1 or self._is_late():
+            if count < 1 or self.is_late():
                 return
             if self.try_excluding(frozenset(ranked[:count])):
                 break
             if count == most:
                 return
             too_few, count = count, count * 2
-        while count - too_few > 1 and not self._is_late():
+        while count - too_few > 1 and not self.is_late():
             middle = (too_few + count) // 2
             if self.try_excluding(frozenset(ranked[:middle])):
                 count = middle
@@ -210,8 +210,9 @@ class _Search:
                 too_few = middle
         if count <= _MOST_RETRIED:
             for name in reversed(ranked[:count - 1]):
-                if name in self.best and len(self.best) > 1 and not self._is_late():
+                if name in self.best and len(self.best) > 1 and not self.is_late():
                     self.try_excluding(self.best - {name})
 
-    def _is_late(self) -> bool:
+    def is_late(self) -> bool:
+        """Whether the time for searching is over."""
         return self._clock() >= self._deadline
