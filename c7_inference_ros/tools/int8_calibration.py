@@ -169,14 +169,15 @@ def int8_quantizer(request: CalibrationRequest,
     Give what :func:`c7_inference_ros.engines.compiler.compile_engine` takes as ``quantize``.
 
     The quantised model lies in a folder of its own until the block ends. Without a cache in the
-    request, the cache stands beside the engine and has its name.
+    request, the cache stands beside the engine and has the name of the model.
 
     :param tell: told what is being done, a line at a time.
     """
     with tempfile.TemporaryDirectory(prefix='c7_int8.') as folder:
         def run(source: OnnxSource, builder: EngineBuilder, stem: Path) -> Quantization:
             check_explicit_support(builder.package, builder.version)
-            cache = request.cache or stem.with_name(stem.name + CACHE_SUFFIX)
+            # Ranges are good for every builder, so that the engine's name says too much.
+            cache = request.cache or stem.with_name(source.path.stem + CACHE_SUFFIX)
             made = calibrate(prepare(replace(request, model=source.path, cache=cache)),
                              on_progress)
             tell(f'INT8 ranges {"reused" if made.is_reused else "measured"}: {made.reason}')
