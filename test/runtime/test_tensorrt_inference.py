@@ -289,6 +289,14 @@ def test_a_graph_does_not_outlive_a_change_of_the_context_that_failed(bench, dyn
     bench.assert_released()
 
 
+def test_inputs_that_tensorrt_still_misses_are_named(bench, scale, monkeypatch):
+    monkeypatch.setattr(bench.trt.IExecutionContext, 'infer_shapes', lambda self: ['x', 'mask'])
+    with pytest.raises(InferenceError, match='shapes of its outputs.*nothing is set for x, mask'):
+        bench.runtime().deserialize_engine(bench.engine(scale))
+    gc.collect()
+    bench.assert_released()
+
+
 def nonzero_model(path):
     """Write found = the indices of x that are not zero, twice = 2 x."""
     return save(path, [node('NonZero', ['x'], ['found']), node('Mul', ['x', 'two'], ['twice'])],
@@ -339,6 +347,21 @@ def test_an_output_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(benc
     bench.assert_released()
 
 
+def test_an_output_without_room_on_the_host_leaves_nothing_on_its_way(bench, tmp_path):
+    size = 1 << 16
+    model = save(tmp_path / 'nonzero.onnx', [node('NonZero', ['x'], ['found'])],
+                 {'x': ('FLOAT', [size])}, {'found': ('INT64', [1, 'count'])})
+    bench.budget = MemoryBudget(64 * MIB, size * 4 + (200 << 10))
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(bench.engine(model, data_dependent={'found': None}))
+    with pytest.raises(OutOfMemoryError, match='host memory for output found.*host_budget_bytes'):
+        runtime.infer(handle, {'x': np.ones(size, np.float32)})
+    assert not any(stream.queue for context in bench.gpu.contexts.values()
+                   for stream in context.streams.values())
+    runtime.release_engine(handle)
+    bench.assert_released()
+
+
 def test_an_input_whose_values_are_a_shape_stays_on_the_host(bench, tmp_path):
     model = save(tmp_path / 'expand.onnx', [node('Expand', ['x', 'shape'], ['y'])],
                  {'x': ('FLOAT', [1, 4]), 'shape': ('INT64', [2])}, {'y': ('FLOAT', ['n', 4])})
@@ -349,6 +372,7 @@ def test_an_input_whose_values_are_a_shape_stays_on_the_host(bench, tmp_path):
     handle = runtime.deserialize_engine(entry)
     assert runtime.fallbacks == (
         f'{handle.name}: no CUDA graph: the values of input shape decide on shapes',)
+    assert handle.outputs[0].max_shape == (8, 4), 'for the largest values of the profile'
     x = np.arange(4, dtype=np.float32)[np.newaxis]
     for rows in (1, 8, 3, 3):
         outputs = runtime.infer(handle, {'x': x, 'shape': np.array([rows, 4], np.int64)})
@@ -466,6 +490,33 @@ def test_a_failed_call_of_cuda_is_an_error_with_its_cause(bench, scale, function
         runtime.infer(handle, feed)
     assert caught.value.__cause__ is not None and not isinstance(caught.value, DeviceLostError)
     assert np.array_equal(runtime.infer(handle, feed)['y'], feed['x'] * 2)
+    runtime.close()
+    bench.assert_released()
+
+
+@pytest.mark.parametrize('function', ['cuMemcpyDtoHAsync', 'cuStreamSynchronize'])
+def test_nothing_is_on_its_way_after_a_failure(bench, scale, function):
+    """What was enqueued before the failure still uses the buffers that are freed next."""
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(bench.engine(scale))
+    bench.gpu.fail(function, 1)
+    with pytest.raises(InferenceError):
+        runtime.infer(handle, feed_of(handle))
+    assert not any(stream.queue for context in bench.gpu.contexts.values()
+                   for stream in context.streams.values())
+    runtime.release_engine(handle)
+    bench.assert_released()
+
+
+def test_an_old_refusal_is_not_blamed_for_another_failure(bench, scale):
+    """A refusal that TensorRT found a way around; what fails later has a cause of its own."""
+    runtime = bench.runtime(use_cuda_graph=False)
+    handle = runtime.deserialize_engine(bench.engine(scale))
+    handle.pool.phase = 'context'
+    assert handle.pool.allocate(1 << 40, 256) is None and handle.pool.refusal
+    bench.gpu.fail('execute_async_v3', 1)
+    with pytest.raises(InferenceError, match='invalid argument'):
+        runtime.infer(handle, feed_of(handle))
     runtime.close()
     bench.assert_released()
 

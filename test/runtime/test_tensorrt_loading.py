@@ -35,8 +35,13 @@ from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.runtime.activation_arena import ActivationArena
 from c7_inference_ros.runtime.base import EngineHandle
+from c7_inference_ros.runtime.cuda import CudaDevice
+from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
+from c7_inference_ros.runtime.tensorrt_buffers import TensorBuffer
+from c7_inference_ros.runtime.tensorrt_context import TensorrtContext
 from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
 import numpy as np
 import pytest
@@ -350,6 +355,39 @@ def test_two_hundred_rounds_leave_nothing(bench, scale):
         assert bench.gpu.count_live() == {} and bench.gpu.stack == []
     bench.assert_released()
     assert len(os.listdir('/proc/self/fd')) == files
+
+
+def test_release_goes_from_graph_to_context_to_buffers_to_engine(bench, scale, monkeypatch):
+    steps = []
+
+    def alive():
+        kinds = bench.gpu.count_live()
+        return (sum(len(context.graphs) for context in bench.gpu.contexts.values()),
+                kinds.get('IExecutionContext', 0), kinds.get('ICudaEngine', 0))
+
+    def noting(owner, name, what):
+        original = getattr(owner, name)
+
+        def call(self, *arguments):
+            steps.append((what, *alive()))
+            return original(self, *arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    noting(TensorrtContext, 'close', 'context')
+    noting(TensorBuffer, 'free', 'buffer')
+    noting(ActivationArena, 'leave', 'arena')
+    noting(GpuMemoryPool, 'close', 'pool')
+    noting(CudaDevice, 'close', 'device')
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(bench.engine(scale))
+    steps.clear()
+    runtime.release_engine(handle)
+    # What is still there when each of them begins: graphs, contexts, engines.
+    assert list(dict.fromkeys(steps)) == [
+        ('context', 0, 1, 1), ('buffer', 0, 0, 1), ('arena', 0, 0, 1), ('context', 0, 0, 1),
+        ('pool', 0, 0, 0), ('device', 0, 0, 0)]
+    bench.assert_released()
 
 
 def test_release_is_idempotent_and_foreign_handles_are_ignored(bench, scale):

@@ -264,6 +264,14 @@ def test_the_allocator_refuses_other_threads_which_have_no_context(bench, pool):
     assert allocator.deallocate(address)
 
 
+def test_the_allocator_refuses_while_a_graph_is_captured(bench, pool):
+    bench.gpu.calls.clear()
+    with pool._device.capturing():
+        assert pool.allocate(100, 256, pool._device.stream_handle) is None
+    assert 'which a CUDA graph cannot hold' in pool.refusal
+    assert bench.gpu.calls == [], 'a call of the driver would have ended the capture'
+
+
 def test_scratch_memory_of_an_inference_is_taken_again_without_waiting(bench, pool):
     pool.phase = 'inference'
     stream = pool._device.stream_handle
@@ -290,7 +298,8 @@ def test_engines_that_run_in_turn_share_the_largest_activations(bench, scale):
     assert [size for size in (block.size for block in bench.gpu.memory.blocks.values())
             if size >= 2 * MIB] == [5 * MIB]
     for handle in (small, large, other):
-        assert handle.execution.has_graph, 'captured anew where the arena moved'
+        assert handle.execution.has_graph
+        assert not handle.execution.is_stale, 'captured anew where the arena moved'
     for seed in range(3):
         for handle in (small, large, other):
             feed = feed_of(handle, seed)
