@@ -46,9 +46,9 @@ class PrimaryContext:
 
     def __init__(self, driver: Any, library: CudaDriver, index: int) -> None:
         """Retain the context and push it."""
-        for other in list(_kept):
+        for other in [one for one in _kept if one._driver is driver]:
             other.leave('')
-        self._driver = driver
+        self._driver: Any = driver
         self._library = library
         self._index = index
         self._owner = OwnerThread()

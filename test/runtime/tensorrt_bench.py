@@ -27,7 +27,6 @@ from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
-from c7_inference_ros.runtime import cuda_context
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
 import numpy as np
@@ -49,8 +48,6 @@ class Bench:
 
     def __init__(self, monkeypatch, folder, generation='10.3', gpu=None, **device):
         self.doubles = install(monkeypatch, generation, gpu, **device)
-        # Contexts that a test left in use belong to its own doubles.
-        monkeypatch.setattr(cuda_context, '_kept', [])
         self.gpu, self.trt = self.doubles.gpu, self.doubles.trt
         self.generation = generation
         self.folder = EngineFolder(folder)
