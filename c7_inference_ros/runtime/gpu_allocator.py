@@ -176,9 +176,12 @@ def make_allocator(trt: Any, pool: GpuMemoryPool) -> Any:
         def allocate(self, size: int, alignment: int, flags: int) -> int | None:
             return pool.allocate(int(size), int(alignment))
 
-        def allocate_async(self, size: int, alignment: int, flags: int,
-                           stream: int) -> int | None:
-            return pool.allocate(int(size), int(alignment), int(stream or 0))
+        def allocate_async(self, size: int, alignment: int, stream: Any,
+                           flags: Any) -> int | None:
+            # The binding passes the stream before the flags, its documentation says the
+            # opposite. Flags are a few bits, a stream other than the default one is a pointer.
+            handle = max(int(stream or 0), int(flags or 0))
+            return pool.allocate(int(size), int(alignment), handle)
 
         def deallocate(self, memory: int) -> bool:
             return pool.deallocate(int(memory or 0))

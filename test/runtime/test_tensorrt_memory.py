@@ -285,6 +285,21 @@ def test_scratch_memory_of_an_inference_is_taken_again_without_waiting(bench, po
     assert pool.allocate(MIB - 4000, 256, stream) is not None and pool.refusal == ''
 
 
+def test_scratch_memory_of_each_inference_does_not_add_up(bench, scale):
+    """The binding passes the stream where its documentation has the flags."""
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(bench.engine(scale, enqueue_bytes=MIB))
+    used = []
+    for _ in range(6):
+        runtime.infer(handle, feed_of(handle))
+        used.append(bench.gpu.memory.used)
+    assert len(set(used[1:])) == 1, used
+    runtime.release_engine(handle)
+    del handle
+    gc.collect()
+    bench.assert_released()
+
+
 # The arena ----------------------------------------------------------------------------------
 
 def test_engines_that_run_in_turn_share_the_largest_activations(bench, scale):
