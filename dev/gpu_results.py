@@ -63,7 +63,7 @@ def subject_of(onnx: Path, precision: str, folder: Path, package: str = 'auto'
     from c7_inference_ros.engines.types import BuildConfig
     from c7_inference_ros.engines.types import PrecisionMode
     from c7_inference_ros.runtime.memory_budget import MemoryBudget
-    from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+    from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
     from gpu_measure import tensorrt_figures
     title = f'{onnx.stem}, {precision}'
     config = BuildConfig(precision=PrecisionMode(precision), output_dir=folder, package=package)

@@ -36,7 +36,7 @@ from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.memory_budget import size_text
-from c7_inference_ros.runtime.onnx_providers import TENSORRT
+from c7_inference_ros.runtime.ort.providers import TENSORRT
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 #: Longest wait for loading and warming up all models; a manager gave up long before.

@@ -56,7 +56,7 @@ def build_inference_runtime(name: str, *, budget: MemoryBudget,
     settings = engines or EngineConfig()
 
     def tensorrt() -> InferenceRuntime:
-        from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+        from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
         return TensorrtRuntime(
             budget=budget, thermal=thermal, package=settings.package, device=settings.device,
             use_cuda_graph=settings.cuda_graph, directory=_path(settings.directory),
@@ -64,7 +64,7 @@ def build_inference_runtime(name: str, *, budget: MemoryBudget,
             public_key=_path(settings.public_key), max_accuracy_drop=settings.max_accuracy_drop)
 
     def onnx_trt_ep() -> InferenceRuntime:
-        from c7_inference_ros.runtime.onnx_trt_ep_runtime import OnnxTrtEpRuntime
+        from c7_inference_ros.runtime.ort.runtime import OnnxTrtEpRuntime
         return OnnxTrtEpRuntime(
             execution_providers=execution_providers, allow_cpu_fallback=allow_cpu_fallback,
             intra_op_threads=intra_op_threads, budget=budget, thermal=thermal,
@@ -72,13 +72,13 @@ def build_inference_runtime(name: str, *, budget: MemoryBudget,
             cache_refusal=_NOT_LISTED if settings.deployment_list or settings.public_key else '')
 
     def pytorch_fp16() -> InferenceRuntime:
-        from c7_inference_ros.runtime.pytorch_fp16_runtime import PytorchFp16Runtime
+        from c7_inference_ros.runtime.pytorch.runtime import PytorchFp16Runtime
         return PytorchFp16Runtime(
             budget=budget, device=settings.device, allow_cpu_fallback=allow_cpu_fallback,
             intra_op_threads=intra_op_threads, thermal=thermal)
 
     def dummy() -> InferenceRuntime:
-        from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
+        from c7_inference_ros.runtime.dummy.runtime import DummyRuntime
         return DummyRuntime(budget=budget, thermal=thermal)
 
     builders: dict[str, Callable[[], InferenceRuntime]] = {

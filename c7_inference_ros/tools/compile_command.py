@@ -29,8 +29,8 @@ from typing import Mapping
 
 from c7_inference_ros.engines.compiler import compile_engine
 from c7_inference_ros.engines.compiler import CompileResult
-from c7_inference_ros.engines.manifest import manifest_bytes
 from c7_inference_ros.engines.onnx_source import read_onnx_source
+from c7_inference_ros.engines.trust.manifest import manifest_bytes
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError

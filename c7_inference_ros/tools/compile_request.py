@@ -25,8 +25,8 @@ from typing import Mapping
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.config import PreprocessConfig
-from c7_inference_ros.engines.profiles import NetworkInput
-from c7_inference_ros.engines.profiles import settle_profiles
+from c7_inference_ros.engines.building.profiles import NetworkInput
+from c7_inference_ros.engines.building.profiles import settle_profiles
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode

@@ -28,7 +28,7 @@ from typing import Mapping
 
 from c7_inference_ros.config import DECODERS
 from c7_inference_ros.config import PreprocessConfig
-from c7_inference_ros.engines.manifest import HARDWARE_COMPATIBILITY
+from c7_inference_ros.engines.trust.manifest import HARDWARE_COMPATIBILITY
 from c7_inference_ros.engines.types import PACKAGES
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError

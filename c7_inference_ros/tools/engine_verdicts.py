@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from c7_inference_ros.engines.filename import parse_engine_name
-from c7_inference_ros.engines.gate import EngineGate
-from c7_inference_ros.engines.gate import TrustedEngine
 from c7_inference_ros.engines.host import HostFacts
 from c7_inference_ros.engines.host import probe_facts
-from c7_inference_ros.engines.manifest import MANIFEST_SUFFIX
-from c7_inference_ros.engines.manifest import read_manifest
+from c7_inference_ros.engines.trust.gate import EngineGate
+from c7_inference_ros.engines.trust.gate import TrustedEngine
+from c7_inference_ros.engines.trust.manifest import MANIFEST_SUFFIX
+from c7_inference_ros.engines.trust.manifest import read_manifest
 from c7_inference_ros.errors import C7Error
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineSchemaMismatchError

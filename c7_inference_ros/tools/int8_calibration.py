@@ -48,28 +48,28 @@ from typing import Iterator
 from typing import Mapping
 
 from c7_inference_ros.engines.build_key import key_of
-from c7_inference_ros.engines.builder import EngineBuilder
-from c7_inference_ros.engines.builder import OnProgress
-from c7_inference_ros.engines.calibration_cache import CACHE_SUFFIX
-from c7_inference_ros.engines.calibration_cache import CalibrationCache
-from c7_inference_ros.engines.calibration_table import ALGORITHM as TABLE_ALGORITHM
-from c7_inference_ros.engines.calibration_table import CalibrationTable
-from c7_inference_ros.engines.calibration_table import parse_table
-from c7_inference_ros.engines.calibrator import ImplicitDataset
+from c7_inference_ros.engines.building.builder import EngineBuilder
+from c7_inference_ros.engines.building.builder import OnProgress
+from c7_inference_ros.engines.calibration.calibration_cache import CACHE_SUFFIX
+from c7_inference_ros.engines.calibration.calibration_cache import CalibrationCache
+from c7_inference_ros.engines.calibration.calibration_table import ALGORITHM as TABLE_ALGORITHM
+from c7_inference_ros.engines.calibration.calibration_table import CalibrationTable
+from c7_inference_ros.engines.calibration.calibration_table import parse_table
+from c7_inference_ros.engines.calibration.calibrator import ImplicitDataset
+from c7_inference_ros.engines.calibration.entropy import ALGORITHM
+from c7_inference_ros.engines.calibration.quantizable_model import QuantizableModel
+from c7_inference_ros.engines.calibration.quantizable_model import read_quantizable
+from c7_inference_ros.engines.calibration.quantization import check_explicit_support
+from c7_inference_ros.engines.calibration.quantization import layers_without_range
+from c7_inference_ros.engines.calibration.quantization import measure_ranges
+from c7_inference_ros.engines.calibration.quantization import METHOD
+from c7_inference_ros.engines.calibration.quantization import pack_ranges
+from c7_inference_ros.engines.calibration.quantization import quantize
+from c7_inference_ros.engines.calibration.quantization import quantizer_version
+from c7_inference_ros.engines.calibration.quantization import unpack_ranges
 from c7_inference_ros.engines.compiler import Quantization
 from c7_inference_ros.engines.compiler import Quantize
-from c7_inference_ros.engines.entropy import ALGORITHM
 from c7_inference_ros.engines.onnx_source import OnnxSource
-from c7_inference_ros.engines.quantizable_model import QuantizableModel
-from c7_inference_ros.engines.quantizable_model import read_quantizable
-from c7_inference_ros.engines.quantization import check_explicit_support
-from c7_inference_ros.engines.quantization import layers_without_range
-from c7_inference_ros.engines.quantization import measure_ranges
-from c7_inference_ros.engines.quantization import METHOD
-from c7_inference_ros.engines.quantization import pack_ranges
-from c7_inference_ros.engines.quantization import quantize
-from c7_inference_ros.engines.quantization import quantizer_version
-from c7_inference_ros.engines.quantization import unpack_ranges
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.tools.calibration_data import calibration_feeds
@@ -193,7 +193,7 @@ def int8_quantizer(request: CalibrationRequest,
 def implicit_calibration_inputs(prepared: PreparedCalibration, tensorrt_version: str
                                 ) -> tuple[ImplicitDataset, CalibrationCache[CalibrationTable]]:
     """
-    Return what :func:`c7_inference_ros.engines.calibrator.implicit_calibration` needs.
+    Return what :func:`c7_inference_ros.engines.calibration.calibrator.implicit_calibration` needs.
 
     :param tensorrt_version: of the TensorRT 10.x that builds.
     """

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from c7_inference_ros.config import ModelConfig
-from c7_inference_ros.engines.calibration_cache import cache_parts
-from c7_inference_ros.engines.calibration_cache import CACHE_SUFFIX
-from c7_inference_ros.engines.entropy import ALGORITHM
+from c7_inference_ros.engines.calibration.calibration_cache import cache_parts
+from c7_inference_ros.engines.calibration.calibration_cache import CACHE_SUFFIX
+from c7_inference_ros.engines.calibration.entropy import ALGORITHM
+from c7_inference_ros.engines.calibration.quantization import quantizer_version
 from c7_inference_ros.engines.onnx_source import OnnxSource
 from c7_inference_ros.engines.onnx_source import read_onnx_source
-from c7_inference_ros.engines.quantization import quantizer_version
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.pipeline.model_contract import ModelContract
 from c7_inference_ros.pipeline.model_contract import resolve_contract

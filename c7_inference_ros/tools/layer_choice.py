@@ -30,12 +30,12 @@ from typing import Callable
 from typing import Collection
 from typing import Mapping
 
-from c7_inference_ros.engines.builder import OnProgress
-from c7_inference_ros.engines.layer_sensitivity import SwitchableModel
-from c7_inference_ros.engines.quantizable_model import open_session
-from c7_inference_ros.engines.quantizable_model import QuantizableModel
-from c7_inference_ros.engines.quantization import layers_without_range
-from c7_inference_ros.engines.quantization import quantize
+from c7_inference_ros.engines.building.builder import OnProgress
+from c7_inference_ros.engines.calibration.layer_sensitivity import SwitchableModel
+from c7_inference_ros.engines.calibration.quantizable_model import open_session
+from c7_inference_ros.engines.calibration.quantizable_model import QuantizableModel
+from c7_inference_ros.engines.calibration.quantization import layers_without_range
+from c7_inference_ros.engines.calibration.quantization import quantize
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.pipeline.model_contract import ModelContract

@@ -29,8 +29,8 @@ from typing import Sequence
 
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
-from c7_inference_ros.runtime.cuda import CudaDevice
-from c7_inference_ros.runtime.cuda import open_device
+from c7_inference_ros.runtime.cuda.device import CudaDevice
+from c7_inference_ros.runtime.cuda.device import open_device
 import numpy as np
 
 

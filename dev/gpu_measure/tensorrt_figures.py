@@ -30,11 +30,11 @@ from typing import Callable
 
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime.activation_arena import ACTIVATIONS
 from c7_inference_ros.runtime.base import TensorMap
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
+from c7_inference_ros.runtime.trt.activation_arena import ACTIVATIONS
 from gpu_measure.figures import Figure
 from gpu_measure.figures import percentile
 from gpu_measure.figures import timed

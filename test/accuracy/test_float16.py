@@ -16,7 +16,7 @@
 
 from dataclasses import replace
 
-from c7_inference_ros.engines.onnx_conversion import convert_to_half
+from c7_inference_ros.engines.building.onnx_conversion import convert_to_half
 from coco import DEIM
 from coco import Detector
 from coco import mean_average_precision

@@ -110,7 +110,7 @@ def replace_libcuda(monkeypatch: Any, libcuda: LibcudaDouble) -> None:
     replacement: Any = Ctypes('ctypes')
     replacement.CDLL = load
     try:
-        driver = importlib.import_module('c7_inference_ros.runtime.cuda_driver')
+        driver = importlib.import_module('c7_inference_ros.runtime.cuda.driver')
     except ImportError:
         return
     monkeypatch.setattr(driver, 'ctypes', replacement)

@@ -15,7 +15,6 @@
 """What the real TensorRT-RTX does on a CPU, its double does: every test runs on both."""
 
 import contextlib
-import os
 import warnings
 
 from engine_bench import double_model
@@ -161,7 +160,8 @@ def test_enums_are_no_numbers(trt):
     assert {trt.DataType.FLOAT: 1}[trt.DataType(0)] == 1
 
 
-@pytest.mark.parametrize('data', [b'', b'hello', b'hello world' * 9, b'D' + os.urandom(40)])
+@pytest.mark.parametrize(
+    'data', [b'', b'hello', b'hello world' * 9, b'D' + bytes(range(7, 207, 5))])
 def test_garbage_parses_as_an_empty_network(trt, data, tmp_path):
     log = make_log(trt)
     builder = trt.Builder(log)

@@ -56,7 +56,7 @@ def test_the_package_finds_the_generation_that_was_installed(monkeypatch, genera
 
 
 def test_libcuda_is_found_by_its_name(monkeypatch):
-    driver = pytest.importorskip('c7_inference_ros.runtime.cuda_driver')
+    driver = pytest.importorskip('c7_inference_ros.runtime.cuda.driver')
     doubles = install(monkeypatch)
     library = driver.ctypes.CDLL('libcuda.so.1')
     version = driver.ctypes.c_int()
@@ -69,5 +69,5 @@ def test_nothing_is_left_after_a_test():
     assert not hasattr(sys.modules.get('tensorrt'), '_gpu')
     assert not hasattr(sys.modules.get('tensorrt_rtx'), '_gpu')
     assert 'pycuda.driver' not in sys.modules
-    driver = pytest.importorskip('c7_inference_ros.runtime.cuda_driver')
+    driver = pytest.importorskip('c7_inference_ros.runtime.cuda.driver')
     assert driver.ctypes is ctypes

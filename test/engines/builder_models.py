@@ -16,7 +16,7 @@
 
 from pathlib import Path
 
-from c7_inference_ros.engines.builder import BuildRequest
+from c7_inference_ros.engines.building.builder import BuildRequest
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import OptimizationProfile

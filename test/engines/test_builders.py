@@ -27,13 +27,13 @@ from builder_models import ROOT
 from builder_models import rtx
 from builder_models import save
 from builder_models import shared_model
-from c7_inference_ros.engines.builder import choose_branch
-from c7_inference_ros.engines.builder import EngineBuilder
-from c7_inference_ros.engines.direct_builder import DirectBuilder
-from c7_inference_ros.engines.onnx_conversion import convert_to_half
-from c7_inference_ros.engines.plan_header import parse_plan_header
-from c7_inference_ros.engines.polygraphy_builder import import_polygraphy
-from c7_inference_ros.engines.polygraphy_builder import PolygraphyBuilder
+from c7_inference_ros.engines.building.builder import choose_branch
+from c7_inference_ros.engines.building.builder import EngineBuilder
+from c7_inference_ros.engines.building.direct_builder import DirectBuilder
+from c7_inference_ros.engines.building.onnx_conversion import convert_to_half
+from c7_inference_ros.engines.building.polygraphy_builder import import_polygraphy
+from c7_inference_ros.engines.building.polygraphy_builder import PolygraphyBuilder
+from c7_inference_ros.engines.trust.plan_header import parse_plan_header
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
@@ -293,5 +293,5 @@ def test_polygraphy_serves_one_package_a_process(polygraphy):
 
 
 def test_polygraphy_never_loads_an_engine():
-    source = (ROOT / 'c7_inference_ros' / 'engines' / 'polygraphy_builder.py').read_text()
+    source = (ROOT / 'c7_inference_ros' / 'engines' / 'building' / 'polygraphy_builder.py').read_text()
     assert 'engine_from_bytes' not in source and 'EngineFromBytes' not in source

@@ -23,9 +23,9 @@ import signal
 import subprocess
 import sys
 
-from c7_inference_ros.engines import calibration_cache
-from c7_inference_ros.engines.calibration_cache import cache_parts
-from c7_inference_ros.engines.calibration_cache import CalibrationCache
+from c7_inference_ros.engines.calibration import calibration_cache
+from c7_inference_ros.engines.calibration.calibration_cache import cache_parts
+from c7_inference_ros.engines.calibration.calibration_cache import CalibrationCache
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.errors import EngineBuildError
 import pytest

@@ -14,8 +14,8 @@
 
 """The text of TensorRT's calibrator, read strictly."""
 
-from c7_inference_ros.engines.calibration_table import parse_table
-from c7_inference_ros.engines.calibration_table import version_number
+from c7_inference_ros.engines.calibration.calibration_table import parse_table
+from c7_inference_ros.engines.calibration.calibration_table import version_number
 from c7_inference_ros.errors import CalibrationCacheError
 import pytest
 

@@ -17,13 +17,13 @@
 from contextlib import contextmanager
 import struct
 
-from c7_inference_ros.engines.builder import BuildRequest
-from c7_inference_ros.engines.calibration_cache import cache_parts
-from c7_inference_ros.engines.calibration_cache import CalibrationCache
-from c7_inference_ros.engines.calibration_table import parse_table
-from c7_inference_ros.engines.calibrator import implicit_calibration
-from c7_inference_ros.engines.calibrator import ImplicitDataset
-from c7_inference_ros.engines.direct_builder import DirectBuilder
+from c7_inference_ros.engines.building.builder import BuildRequest
+from c7_inference_ros.engines.building.direct_builder import DirectBuilder
+from c7_inference_ros.engines.calibration.calibration_cache import cache_parts
+from c7_inference_ros.engines.calibration.calibration_cache import CalibrationCache
+from c7_inference_ros.engines.calibration.calibration_table import parse_table
+from c7_inference_ros.engines.calibration.calibrator import implicit_calibration
+from c7_inference_ros.engines.calibration.calibrator import ImplicitDataset
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import PrecisionMode

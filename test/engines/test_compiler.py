@@ -20,16 +20,16 @@ import os
 import shutil
 import stat
 
-from c7_inference_ros.engines import buildable_model
 from c7_inference_ros.engines.build_key import key_of
 from c7_inference_ros.engines.build_key import PARTS
+from c7_inference_ros.engines.building import buildable_model
 from c7_inference_ros.engines.compiler import compile_engine
 from c7_inference_ros.engines.compiler import host_of
 from c7_inference_ros.engines.compiler import Quantization
 from c7_inference_ros.engines.filename import parse_engine_name
-from c7_inference_ros.engines.gate import EngineGate
 from c7_inference_ros.engines.onnx_source import read_onnx_source
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import HostTuple

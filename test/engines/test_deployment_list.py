@@ -17,7 +17,7 @@
 import hashlib
 import subprocess
 
-from c7_inference_ros.engines.deployment_list import DeploymentList
+from c7_inference_ros.engines.trust.deployment_list import DeploymentList
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineHashMismatchError
 import pytest

@@ -27,9 +27,9 @@ import subprocess
 import sys
 import threading
 
-from c7_inference_ros.engines.engine_folder import EngineFolder
 from c7_inference_ros.engines.filename import engine_name
-from c7_inference_ros.engines.gate import EngineGate
+from c7_inference_ros.engines.trust.engine_folder import EngineFolder
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineBuildError
@@ -290,7 +290,7 @@ def test_readers_never_meet_a_mixture(folder):
 
 HOLD = ('import sys\n'
         'from pathlib import Path\n'
-        'from c7_inference_ros.engines.engine_folder import EngineFolder\n'
+        'from c7_inference_ros.engines.trust.engine_folder import EngineFolder\n'
         'with EngineFolder(Path(sys.argv[1])).lock(sys.argv[2]):\n'
         '    print("held", flush=True)\n'
         '    sys.stdin.readline()\n')
@@ -438,7 +438,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import trust_files
-from c7_inference_ros.engines.gate import EngineGate
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.errors import EngineBuildError
 folder = Path(sys.argv[1]) / 'engines'
 path = trust_files.publish(folder, trust_files.tensorrt_plan(1, size=400_000))

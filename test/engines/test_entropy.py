@@ -14,8 +14,8 @@
 
 """Thresholds of entropy calibration."""
 
-from c7_inference_ros.engines.entropy import best_bins
-from c7_inference_ros.engines.entropy import MagnitudeHistogram
+from c7_inference_ros.engines.calibration.entropy import best_bins
+from c7_inference_ros.engines.calibration.entropy import MagnitudeHistogram
 import numpy as np
 import pytest
 

@@ -25,9 +25,9 @@ import subprocess
 import sys
 
 from c7_inference_ros.engines.filename import engine_name
-from c7_inference_ros.engines.gate import EngineGate
-from c7_inference_ros.engines.manifest import manifest_bytes
-from c7_inference_ros.engines.manifest import read_manifest
+from c7_inference_ros.engines.trust.gate import EngineGate
+from c7_inference_ros.engines.trust.manifest import manifest_bytes
+from c7_inference_ros.engines.trust.manifest import read_manifest
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import PrecisionMode
@@ -597,7 +597,7 @@ def test_files_that_may_not_be_read(tmp_path):
     path = publish(tmp_path / 'engines')
     code = ('import os, sys\n'
             'from pathlib import Path\n'
-            'from c7_inference_ros.engines.gate import EngineGate\n'
+            'from c7_inference_ros.engines.trust.gate import EngineGate\n'
             'from c7_inference_ros.engines.types import HostTuple\n'
             'from c7_inference_ros.errors import InferenceRuntimeError\n'
             'os.chdir(sys.argv[1])\n'
@@ -645,7 +645,7 @@ sys.meta_path.insert(0, Refuse())
 if sys.argv[3] == 'none':
     sys.modules.update(dict.fromkeys(heavy))
 from pathlib import Path
-from c7_inference_ros.engines.gate import EngineGate
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.engines.types import HostTuple
 gate = EngineGate(HostTuple('87', '36.4.3', 'tensorrt', '10.3.0', 'Jetson Orin Nano 8GB'),
                   public_key=Path(sys.argv[4]) if len(sys.argv) > 4 else None)

@@ -14,10 +14,10 @@
 
 """Switching the layers of a quantised model one by one, and ranking them."""
 
-from c7_inference_ros.engines.layer_sensitivity import SwitchableModel
-from c7_inference_ros.engines.quantizable_model import read_quantizable
-from c7_inference_ros.engines.quantization import measure_ranges
-from c7_inference_ros.engines.quantization import quantize
+from c7_inference_ros.engines.calibration.layer_sensitivity import SwitchableModel
+from c7_inference_ros.engines.calibration.quantizable_model import read_quantizable
+from c7_inference_ros.engines.calibration.quantization import measure_ranges
+from c7_inference_ros.engines.calibration.quantization import quantize
 import numpy as np
 import pytest
 import quantization_models as models

@@ -19,10 +19,10 @@ from dataclasses import replace
 import hashlib
 import json
 
-from c7_inference_ros.engines.manifest import manifest_bytes
-from c7_inference_ros.engines.manifest import manifest_path
-from c7_inference_ros.engines.manifest import parse_manifest
-from c7_inference_ros.engines.manifest import read_manifest
+from c7_inference_ros.engines.trust.manifest import manifest_bytes
+from c7_inference_ros.engines.trust.manifest import manifest_path
+from c7_inference_ros.engines.trust.manifest import parse_manifest
+from c7_inference_ros.engines.trust.manifest import read_manifest
 from c7_inference_ros.engines.types import EngineManifest
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import PrecisionMode

@@ -19,8 +19,8 @@ import hashlib
 from builder_models import PERSON
 from builder_models import save
 from builder_models import shared_model
-from c7_inference_ros.engines import onnx_graph
-from c7_inference_ros.engines.onnx_conversion import convert_to_half
+from c7_inference_ros.engines.building import onnx_graph
+from c7_inference_ros.engines.building.onnx_conversion import convert_to_half
 from c7_inference_ros.errors import EngineBuildError
 import numpy as np
 import pytest

@@ -14,8 +14,8 @@
 
 """Plans are told from junk, from other versions and from cut files by their first bytes."""
 
-from c7_inference_ros.engines.plan_header import parse_plan_header
-from c7_inference_ros.engines.plan_header import PlanHeader
+from c7_inference_ros.engines.trust.plan_header import parse_plan_header
+from c7_inference_ros.engines.trust.plan_header import PlanHeader
 from c7_inference_ros.errors import EngineSchemaMismatchError
 from hypothesis import given
 from hypothesis import strategies as st

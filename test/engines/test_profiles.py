@@ -14,9 +14,9 @@
 
 """Shape ranges: what is filled in, and what is refused before TensorRT sees it."""
 
-from c7_inference_ros.engines.profiles import largest_shapes
-from c7_inference_ros.engines.profiles import NetworkInput
-from c7_inference_ros.engines.profiles import settle_profiles
+from c7_inference_ros.engines.building.profiles import largest_shapes
+from c7_inference_ros.engines.building.profiles import NetworkInput
+from c7_inference_ros.engines.building.profiles import settle_profiles
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.errors import EngineBuildError
 import pytest

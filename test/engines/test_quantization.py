@@ -22,15 +22,15 @@ import struct
 import subprocess
 import sys
 
-from c7_inference_ros.engines.builder import BuildRequest
-from c7_inference_ros.engines.direct_builder import DirectBuilder
-from c7_inference_ros.engines.quantizable_model import read_quantizable
-from c7_inference_ros.engines.quantization import check_explicit_support
-from c7_inference_ros.engines.quantization import layers_without_range
-from c7_inference_ros.engines.quantization import measure_ranges
-from c7_inference_ros.engines.quantization import pack_ranges
-from c7_inference_ros.engines.quantization import quantize
-from c7_inference_ros.engines.quantization import unpack_ranges
+from c7_inference_ros.engines.building.builder import BuildRequest
+from c7_inference_ros.engines.building.direct_builder import DirectBuilder
+from c7_inference_ros.engines.calibration.quantizable_model import read_quantizable
+from c7_inference_ros.engines.calibration.quantization import check_explicit_support
+from c7_inference_ros.engines.calibration.quantization import layers_without_range
+from c7_inference_ros.engines.calibration.quantization import measure_ranges
+from c7_inference_ros.engines.calibration.quantization import pack_ranges
+from c7_inference_ros.engines.calibration.quantization import quantize
+from c7_inference_ros.engines.calibration.quantization import unpack_ranges
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import PrecisionMode
@@ -234,8 +234,8 @@ def test_the_same_bytes_in_every_process(path, model, ranges):
     wanted = hashlib.sha256(quantize(model, ranges, {'fc'})).hexdigest()
     script = (
         'import hashlib, json, sys; from pathlib import Path\n'
-        'from c7_inference_ros.engines.quantizable_model import read_quantizable\n'
-        'from c7_inference_ros.engines.quantization import quantize\n'
+        'from c7_inference_ros.engines.calibration.quantizable_model import read_quantizable\n'
+        'from c7_inference_ros.engines.calibration.quantization import quantize\n'
         'model = read_quantizable(Path(sys.argv[1]))\n'
         'data = quantize(model, json.loads(sys.argv[2]), {"fc"})\n'
         'print(hashlib.sha256(data).hexdigest())\n')

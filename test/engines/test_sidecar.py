@@ -18,10 +18,10 @@ import hashlib
 import stat
 import subprocess
 
-from c7_inference_ros.engines.sidecar import hash_file
-from c7_inference_ros.engines.sidecar import read_sidecar
-from c7_inference_ros.engines.sidecar import sidecar_path
-from c7_inference_ros.engines.sidecar import write_sidecar
+from c7_inference_ros.engines.trust.sidecar import hash_file
+from c7_inference_ros.engines.trust.sidecar import read_sidecar
+from c7_inference_ros.engines.trust.sidecar import sidecar_path
+from c7_inference_ros.engines.trust.sidecar import write_sidecar
 from c7_inference_ros.errors import EngineHashMismatchError
 from c7_inference_ros.errors import EngineSidecarMissingError
 import pytest

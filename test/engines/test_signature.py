@@ -18,8 +18,8 @@ import shutil
 import subprocess
 import sys
 
-from c7_inference_ros.engines.signature import ManifestVerifier
-from c7_inference_ros.engines.signature import sign_manifest
+from c7_inference_ros.engines.trust.signature import ManifestVerifier
+from c7_inference_ros.engines.trust.signature import sign_manifest
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineHashMismatchError
 from c7_inference_ros.errors import RuntimeNotAvailableError
@@ -141,7 +141,8 @@ def test_without_cryptography_it_says_what_to_install(tmp_path):
     code = ('import sys\n'
             'from pathlib import Path\n'
             'sys.modules["cryptography"] = None\n'
-            'from c7_inference_ros.engines.signature import ManifestVerifier, sign_manifest\n'
+            'from c7_inference_ros.engines.trust.signature import ManifestVerifier\n'
+            'from c7_inference_ros.engines.trust.signature import sign_manifest\n'
             'from c7_inference_ros.errors import RuntimeNotAvailableError\n'
             'for use in (ManifestVerifier, lambda key: sign_manifest(key, b"")):\n'
             '    try:\n'

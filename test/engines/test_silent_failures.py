@@ -30,13 +30,13 @@ from builder_models import ROOT
 from builder_models import rtx
 from builder_models import save
 from builder_models import sum_model
-from c7_inference_ros.engines.bindings_build import check_plan
-from c7_inference_ros.engines.bindings_build import view_of
-from c7_inference_ros.engines.builder_settings import precision_flags
-from c7_inference_ros.engines.direct_builder import DirectBuilder
-from c7_inference_ros.engines.network import add_profiles
-from c7_inference_ros.engines.network import parse_network
-from c7_inference_ros.engines.timing_cache import TimingCacheFile
+from c7_inference_ros.engines.building.bindings_build import check_plan
+from c7_inference_ros.engines.building.bindings_build import view_of
+from c7_inference_ros.engines.building.builder_settings import precision_flags
+from c7_inference_ros.engines.building.direct_builder import DirectBuilder
+from c7_inference_ros.engines.building.network import add_profiles
+from c7_inference_ros.engines.building.network import parse_network
+from c7_inference_ros.engines.building.timing_cache import TimingCacheFile
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
@@ -87,7 +87,7 @@ def test_a_cut_model_is_refused_by_name(api, builder, tmp_path):
 def test_a_network_without_layers_is_no_engine(api, builder, tmp_path, monkeypatch):
     """What the scan lets through, the counts do not."""
     path = sum_model(tmp_path / 'sum.onnx')
-    monkeypatch.setattr('c7_inference_ros.engines.network.read_onnx', lambda _: b'hello')
+    monkeypatch.setattr('c7_inference_ros.engines.building.network.read_onnx', lambda _: b'hello')
     with pytest.raises(EngineBuildError, match='num_layers = 0, expected 1 or more'):
         parse_network(api, builder, request(path))
 

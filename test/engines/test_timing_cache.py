@@ -21,9 +21,9 @@ from types import SimpleNamespace
 
 from builder_models import PERSON
 from builder_models import request
-from c7_inference_ros.engines.direct_builder import KeptTimings
-from c7_inference_ros.engines.timing_cache import timing_key
-from c7_inference_ros.engines.timing_cache import TimingCacheFile
+from c7_inference_ros.engines.building.direct_builder import KeptTimings
+from c7_inference_ros.engines.building.timing_cache import timing_key
+from c7_inference_ros.engines.building.timing_cache import TimingCacheFile
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.errors import EngineBuildError
 import pytest

@@ -28,14 +28,14 @@ from builder_models import request
 from builder_models import ROOT
 from builder_models import save
 from builder_models import shared_model
-from c7_inference_ros.engines import trtexec_tool
-from c7_inference_ros.engines.builder import choose_branch
-from c7_inference_ros.engines.onnx_conversion import convert_to_half
-from c7_inference_ros.engines.trtexec_builder import TrtexecBuilder
-from c7_inference_ros.engines.trtexec_tool import find_tool
-from c7_inference_ros.engines.trtexec_tool import how_it_ended
-from c7_inference_ros.engines.trtexec_tool import run_tool
-from c7_inference_ros.engines.trtexec_tool import Tool
+from c7_inference_ros.engines.building import trtexec_tool
+from c7_inference_ros.engines.building.builder import choose_branch
+from c7_inference_ros.engines.building.onnx_conversion import convert_to_half
+from c7_inference_ros.engines.building.trtexec_builder import TrtexecBuilder
+from c7_inference_ros.engines.building.trtexec_tool import find_tool
+from c7_inference_ros.engines.building.trtexec_tool import how_it_ended
+from c7_inference_ros.engines.building.trtexec_tool import run_tool
+from c7_inference_ros.engines.building.trtexec_tool import Tool
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
@@ -272,7 +272,7 @@ def test_a_deaf_tool_is_killed_when_the_build_is_stopped(builder, tool, monkeypa
 def test_the_tool_does_not_outlive_a_compile_that_is_killed(tool, tmp_path):
     if shutil.which('setpriv') is None:
         pytest.skip('setpriv of util-linux is not installed')
-    code = (f'from c7_inference_ros.engines.trtexec_tool import run_tool\n'
+    code = (f'from c7_inference_ros.engines.building.trtexec_tool import run_tool\n'
             f'run_tool([{str(tool)!r}, "--onnx={PERSON}", "--saveEngine={tmp_path}/e"], 600)')
     compile_process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT,
                                        env={**os.environ, 'DOES': 'alone'})

@@ -19,8 +19,8 @@ from dataclasses import replace
 from builder_models import request
 from builder_models import ROOT
 from builder_models import save
-from c7_inference_ros.engines.builder import BuildRequest
-from c7_inference_ros.engines.direct_builder import DirectBuilder
+from c7_inference_ros.engines.building.builder import BuildRequest
+from c7_inference_ros.engines.building.direct_builder import DirectBuilder
 from c7_inference_ros.engines.tensorrt_api import TensorrtApi
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile

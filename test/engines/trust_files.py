@@ -21,8 +21,8 @@ from pathlib import Path
 import random
 import struct
 
-from c7_inference_ros.engines.engine_folder import EngineFolder
 from c7_inference_ros.engines.filename import engine_name
+from c7_inference_ros.engines.trust.engine_folder import EngineFolder
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.engines.types import ANY_SM
 from c7_inference_ros.engines.types import EngineManifest

@@ -88,7 +88,7 @@ def test_wrong_outputs_are_seen(bench, double, network, tmp_path):
 
 
 def test_memory_that_grows_is_seen(double, monkeypatch):
-    from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+    from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
     free = iter([1000, 900])
     monkeypatch.setattr(TensorrtRuntime, 'free_device_bytes', lambda self: next(free))
     host, device = tensorrt_figures.flat_memory(double, rounds=5)

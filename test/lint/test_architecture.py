@@ -49,9 +49,10 @@ ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'std_msgs', 'li
        'rcl_interfaces', 'builtin_interfaces', 'geometry_msgs', 'cv_bridge'}
 #: Heavy modules, and the only places that may import each (inside a function): layers or files.
 HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tensorrt_api.py'},
-         'polygraphy': {'engines/polygraphy_builder.py'}, 'pycuda': {'runtime/cuda.py'},
-         'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch_fp16_runtime.py'},
-         'cryptography': {'engines/signature.py'}, 'pynvml': {'thermal'},
+         'polygraphy': {'engines/building/polygraphy_builder.py'},
+         'pycuda': {'runtime/cuda/device.py'},
+         'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch/runtime.py'},
+         'cryptography': {'engines/trust/signature.py'}, 'pynvml': {'thermal'},
          'cv2': {'vision', 'tools'}, 'cv_bridge': {'node'}, 'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
          'tqdm': {'tools'}}

@@ -41,7 +41,7 @@ def main():
     """Replace the modules, and run the node."""
     from c7_inference_ros.engines import host
     from c7_inference_ros.node import inference_node
-    from c7_inference_ros.runtime import tensorrt_runtime
+    from c7_inference_ros.runtime.trt import runtime as tensorrt_runtime
     from doubles_install import install
     from trt_plan import version_of
 

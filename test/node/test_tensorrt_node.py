@@ -25,9 +25,9 @@ import signal
 import stat
 import sys
 
-from c7_inference_ros.engines.engine_folder import EngineFolder
 from c7_inference_ros.engines.filename import engine_name
 from c7_inference_ros.engines.filename import model_slug
+from c7_inference_ros.engines.trust.engine_folder import EngineFolder
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import PrecisionMode
 from client import ERROR

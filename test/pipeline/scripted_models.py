@@ -16,7 +16,7 @@
 
 from c7_inference_ros.config import load_config
 from c7_inference_ros.pipeline.detection_pipeline import DetectionPipeline
-from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
+from c7_inference_ros.runtime.dummy.runtime import DummyRuntime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.vision.images import SourceImage
 import numpy as np

@@ -22,7 +22,7 @@ from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.pipeline.detection_pipeline import DetectionPipeline
 from c7_inference_ros.pipeline.detection_pipeline import StageTimings
-from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
+from c7_inference_ros.runtime.dummy.runtime import DummyRuntime
 import numpy as np
 import pytest
 from scripted_models import dummy_runtime

@@ -18,8 +18,8 @@ from pathlib import Path
 import sys
 import threading
 
-from c7_inference_ros.engines.engine_folder import EngineFolder
 from c7_inference_ros.engines.filename import engine_name
+from c7_inference_ros.engines.trust.engine_folder import EngineFolder
 from c7_inference_ros.engines.types import ANY_SM
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.engines.types import EngineManifest
@@ -28,7 +28,7 @@ from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
-from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'doubles'))

@@ -16,8 +16,8 @@
 
 import ctypes
 
-from c7_inference_ros.runtime.cuda_query import CudaQuery
-from c7_inference_ros.runtime.cuda_query import tensorrt_versions
+from c7_inference_ros.runtime.cuda.query import CudaQuery
+from c7_inference_ros.runtime.cuda.query import tensorrt_versions
 import pytest
 
 

@@ -20,7 +20,7 @@ from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime.dummy_runtime import DummyRuntime
+from c7_inference_ros.runtime.dummy.runtime import DummyRuntime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 import numpy as np
 import pytest

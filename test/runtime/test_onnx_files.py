@@ -23,7 +23,7 @@ from c7_inference_ros.errors import EngineSchemaMismatchError
 from c7_inference_ros.model_files import reading
 from c7_inference_ros.model_files.onnx_file import scan_onnx
 from c7_inference_ros.runtime.factory import build_inference_runtime
-from c7_inference_ros.runtime.onnx_model import read_onnx_model
+from c7_inference_ros.runtime.ort.model import read_onnx_model
 from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,7 +254,7 @@ def test_a_file_too_large_for_onnx_is_not_read(tmp_path, runtime, monkeypatch):
     path = tmp_path / 'huge.onnx'
     with path.open('wb') as file:
         file.truncate(1 << 31)  # sparse
-    monkeypatch.setattr('c7_inference_ros.runtime.onnx_model.read_bytes',
+    monkeypatch.setattr('c7_inference_ros.runtime.ort.model.read_bytes',
                         lambda *args: pytest.fail('the file was read'))
     assert 'at most 2147483647' in refusal(runtime, path)
 
@@ -267,7 +267,7 @@ def test_a_file_past_the_budget_is_not_read(tmp_path, monkeypatch):
     with path.open('wb') as file:
         file.truncate(1 << 30)
     runtime = build_inference_runtime('onnx_trt_ep', budget=MemoryBudget(0, 1 << 20))
-    monkeypatch.setattr('c7_inference_ros.runtime.onnx_model.read_bytes',
+    monkeypatch.setattr('c7_inference_ros.runtime.ort.model.read_bytes',
                         lambda *args: pytest.fail('the file was read'))
     with pytest.raises(OutOfMemoryError, match='large needs 1024.0 MiB of host memory'):
         runtime.deserialize_engine(EngineCacheEntry(path))

@@ -25,13 +25,13 @@ from c7_inference_ros.errors import EngineSchemaMismatchError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
-from c7_inference_ros.runtime import onnx_providers
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
-from c7_inference_ros.runtime.onnx_providers import check_precision
-from c7_inference_ros.runtime.onnx_providers import provider_options
-from c7_inference_ros.runtime.onnx_providers import ProviderSettings
-from c7_inference_ros.runtime.onnx_trt_ep_runtime import OnnxTrtEpRuntime
+from c7_inference_ros.runtime.ort import providers as onnx_providers
+from c7_inference_ros.runtime.ort.providers import check_precision
+from c7_inference_ros.runtime.ort.providers import provider_options
+from c7_inference_ros.runtime.ort.providers import ProviderSettings
+from c7_inference_ros.runtime.ort.runtime import OnnxTrtEpRuntime
 import numpy as np
 import pytest
 from runtime_models import scale_model

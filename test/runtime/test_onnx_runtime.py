@@ -167,7 +167,7 @@ def test_the_bytes_that_were_hashed_are_the_bytes_that_are_loaded(tmp_path, runt
         path.write_bytes(other.read_bytes())
         return digest
 
-    monkeypatch.setattr('c7_inference_ros.runtime.onnx_model.check_sha256', swap_after_hashing)
+    monkeypatch.setattr('c7_inference_ros.runtime.ort.model.check_sha256', swap_after_hashing)
     handle = runtime.deserialize_engine(trusted)
     assert [spec.name for spec in handle.outputs] == ['y', 'total']
     feed = {'x': np.ones((1, 3, 4, 4), np.float32)}

@@ -22,15 +22,15 @@ import shutil
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import RuntimeNotAvailableError
-from c7_inference_ros.runtime import onnx_cache
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
-from c7_inference_ros.runtime.onnx_providers import CPU
-from c7_inference_ros.runtime.onnx_providers import CUDA
-from c7_inference_ros.runtime.onnx_providers import TENSORRT
-from c7_inference_ros.runtime.onnx_trt_ep_runtime import OnnxTrtEpRuntime
-from c7_inference_ros.runtime.ort_engine_cache import cache_key
-from c7_inference_ros.runtime.ort_engine_cache import cache_problem
-from c7_inference_ros.runtime.ort_engine_cache import OrtEngineCache
+from c7_inference_ros.runtime.ort import cache as onnx_cache
+from c7_inference_ros.runtime.ort.engine_cache import cache_key
+from c7_inference_ros.runtime.ort.engine_cache import cache_problem
+from c7_inference_ros.runtime.ort.engine_cache import OrtEngineCache
+from c7_inference_ros.runtime.ort.providers import CPU
+from c7_inference_ros.runtime.ort.providers import CUDA
+from c7_inference_ros.runtime.ort.providers import TENSORRT
+from c7_inference_ros.runtime.ort.runtime import OnnxTrtEpRuntime
 import pytest
 from runtime_models import scale_model
 
@@ -150,7 +150,7 @@ def test_another_owner_is_refused(cache, monkeypatch):
     with pytest.raises(PermissionError), cache.folder(KEY):
         pass
     # The folder of all caches is ours, one in it is not.
-    monkeypatch.setattr('c7_inference_ros.runtime.ort_engine_cache._make_private',
+    monkeypatch.setattr('c7_inference_ros.runtime.ort.engine_cache._make_private',
                         lambda root: None)
     with cache.folder(KEY) as folder:
         assert f'belongs to uid {real}, not to this user' in folder.note
@@ -331,7 +331,7 @@ def test_engines_that_fail_when_they_run(tmp_path, pretend, start, monkeypatch):
         raise RuntimeError('[ONNXRuntimeError] : 11 : EP_FAIL : TensorRT EP execution failed')
 
     with monkeypatch.context() as patch:
-        patch.setattr('c7_inference_ros.runtime.onnx_handle.OnnxHandle.run', fail)
+        patch.setattr('c7_inference_ros.runtime.ort.handle.OnnxHandle.run', fail)
         with pytest.raises(EngineDeserializeError, match='execution failed'):
             start()
     assert [place.name.partition('.')[2][:7] for place in folders(tmp_path)] == ['', 'refused']

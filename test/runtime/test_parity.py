@@ -16,8 +16,8 @@
 
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import RuntimeNotAvailableError
-from c7_inference_ros.runtime import pytorch_fp16_runtime
 from c7_inference_ros.runtime.factory import build_inference_runtime
+from c7_inference_ros.runtime.pytorch import runtime as pytorch_fp16_runtime
 import numpy as np
 from parity_model import as_onnx
 from parity_model import as_program

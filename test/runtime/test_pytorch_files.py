@@ -24,11 +24,11 @@ from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import EngineHashMismatchError
 from c7_inference_ros.errors import EngineSchemaMismatchError
-from c7_inference_ros.runtime.pytorch_errors import is_out_of_memory
-from c7_inference_ros.runtime.pytorch_errors import last_line
-from c7_inference_ros.runtime.pytorch_model import EXPORTED
-from c7_inference_ros.runtime.pytorch_model import read_torch_model
-from c7_inference_ros.runtime.pytorch_model import TORCHSCRIPT
+from c7_inference_ros.runtime.pytorch.errors import is_out_of_memory
+from c7_inference_ros.runtime.pytorch.errors import last_line
+from c7_inference_ros.runtime.pytorch.model import EXPORTED
+from c7_inference_ros.runtime.pytorch.model import read_torch_model
+from c7_inference_ros.runtime.pytorch.model import TORCHSCRIPT
 import numpy as np
 import pytest
 

@@ -29,10 +29,10 @@ from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files import reading
-from c7_inference_ros.runtime import pytorch_fp16_runtime
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
+from c7_inference_ros.runtime.pytorch import runtime as pytorch_fp16_runtime
 import numpy as np
 import pytest
 from torch_models import describe
@@ -196,7 +196,7 @@ def test_the_bytes_that_were_hashed_are_the_bytes_that_are_loaded(tmp_path, runt
         path.write_bytes(other.read_bytes())
         return digest
 
-    monkeypatch.setattr('c7_inference_ros.runtime.pytorch_model.check_sha256', swap_after_hashing)
+    monkeypatch.setattr('c7_inference_ros.runtime.pytorch.model.check_sha256', swap_after_hashing)
     handle = runtime.deserialize_engine(trusted)
     feed = {'x': np.ones((1, 3, 4, 4), np.float32)}
     assert (runtime.infer(handle, feed)['total'] == 6).all()

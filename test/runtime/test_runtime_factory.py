@@ -28,10 +28,10 @@ import pytest
 
 HEAVY = ('onnxruntime', 'cv2', 'tensorrt', 'tensorrt_rtx', 'torch', 'pycuda', 'pynvml', 'onnx',
          'yaml', 'rclpy')
-STRATEGIES = {'tensorrt': 'c7_inference_ros.runtime.tensorrt_runtime',
-              'onnx_trt_ep': 'c7_inference_ros.runtime.onnx_trt_ep_runtime',
-              'pytorch_fp16': 'c7_inference_ros.runtime.pytorch_fp16_runtime',
-              'dummy': 'c7_inference_ros.runtime.dummy_runtime'}
+STRATEGIES = {'tensorrt': 'c7_inference_ros.runtime.trt.runtime',
+              'onnx_trt_ep': 'c7_inference_ros.runtime.ort.runtime',
+              'pytorch_fp16': 'c7_inference_ros.runtime.pytorch.runtime',
+              'dummy': 'c7_inference_ros.runtime.dummy.runtime'}
 #: What the making of each may import of HEAVY.
 BRINGS = {'tensorrt': {'tensorrt', 'tensorrt_rtx', 'pycuda'},
           'onnx_trt_ep': {'onnxruntime', 'onnx', 'yaml'}, 'pytorch_fp16': {'torch'},
@@ -50,8 +50,8 @@ def modules_after(code):
 
 @pytest.mark.parametrize('module', [
     'c7_inference_ros', 'c7_inference_ros.runtime.base', 'c7_inference_ros.runtime.factory',
-    'c7_inference_ros.runtime.memory_budget', 'c7_inference_ros.runtime.onnx_cache',
-    'c7_inference_ros.runtime.pytorch_loading', *STRATEGIES.values()])
+    'c7_inference_ros.runtime.memory_budget', 'c7_inference_ros.runtime.ort.cache',
+    'c7_inference_ros.runtime.pytorch.loading', *STRATEGIES.values()])
 def test_importing_loads_no_heavy_module(module):
     loaded = modules_after(f'import {module}')
     assert module in loaded

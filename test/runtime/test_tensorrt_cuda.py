@@ -25,13 +25,13 @@ from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
-from c7_inference_ros.runtime import cuda_driver
-from c7_inference_ros.runtime.cuda import open_device
-from c7_inference_ros.runtime.cuda_driver import CudaDriver
-from c7_inference_ros.runtime.cuda_driver import CudaDriverError
-from c7_inference_ros.runtime.cuda_errors import is_sticky
-from c7_inference_ros.runtime.cuda_graph import capture_graph
-from c7_inference_ros.runtime.cuda_graph import GraphCaptureError
+from c7_inference_ros.runtime.cuda import driver as cuda_driver
+from c7_inference_ros.runtime.cuda.device import open_device
+from c7_inference_ros.runtime.cuda.driver import CudaDriver
+from c7_inference_ros.runtime.cuda.driver import CudaDriverError
+from c7_inference_ros.runtime.cuda.errors import is_sticky
+from c7_inference_ros.runtime.cuda.graph import capture_graph
+from c7_inference_ros.runtime.cuda.graph import GraphCaptureError
 import numpy as np
 import pytest
 from tensorrt_bench import Bench
@@ -222,7 +222,7 @@ def test_a_sticky_error_is_noticed_and_the_next_context_is_new(bench, code, capf
 def test_an_error_that_says_nothing_is_found_out_by_asking(bench, monkeypatch):
     """A broken context may show in the text of no error, but in the next harmless call."""
     device = open_device()
-    monkeypatch.setattr('c7_inference_ros.runtime.cuda.is_sticky', lambda *arguments: False)
+    monkeypatch.setattr('c7_inference_ros.runtime.cuda.device.is_sticky', lambda *arguments: False)
     bench.gpu.fail('cuMemAlloc', 1)
     with pytest.raises(InferenceError) as caught:
         device.allocate(1, 'it')
@@ -337,7 +337,7 @@ def test_pycuda_is_imported_by_opening_only_and_told_when_it_is_not_here(monkeyp
         import sys
         sys.modules['pycuda'] = None
         from c7_inference_ros.errors import RuntimeNotAvailableError
-        from c7_inference_ros.runtime.cuda import open_device
+        from c7_inference_ros.runtime.cuda.device import open_device
         try:
             open_device()
         except RuntimeNotAvailableError as error:

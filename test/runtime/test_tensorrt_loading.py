@@ -22,7 +22,7 @@ import subprocess
 import sys
 import textwrap
 
-from c7_inference_ros.engines.gate import EngineGate
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.engines.types import EngineCacheEntry
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile
@@ -35,14 +35,14 @@ from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
-from c7_inference_ros.runtime.activation_arena import ActivationArena
 from c7_inference_ros.runtime.base import EngineHandle
-from c7_inference_ros.runtime.cuda import CudaDevice
-from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
+from c7_inference_ros.runtime.cuda.device import CudaDevice
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
-from c7_inference_ros.runtime.tensorrt_buffers import TensorBuffer
-from c7_inference_ros.runtime.tensorrt_context import TensorrtContext
-from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+from c7_inference_ros.runtime.trt.activation_arena import ActivationArena
+from c7_inference_ros.runtime.trt.buffers import TensorBuffer
+from c7_inference_ros.runtime.trt.context import TensorrtContext
+from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
+from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
 import numpy as np
 import pytest
 from runtime_models import scale_model
@@ -180,7 +180,7 @@ def test_the_gate_and_the_budget_come_before_any_import(bench, scale):
         from c7_inference_ros.engines.types import EngineCacheEntry, HostTuple
         from c7_inference_ros.errors import EngineHashMismatchError, OutOfMemoryError
         from c7_inference_ros.runtime.memory_budget import MemoryBudget
-        from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+        from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
         from pathlib import Path
         def never(*arguments):
             raise AssertionError('too early')

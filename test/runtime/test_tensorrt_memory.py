@@ -19,12 +19,12 @@ import threading
 
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
-from c7_inference_ros.runtime.cuda import open_device
-from c7_inference_ros.runtime.engine_memory import EngineMemory
-from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
-from c7_inference_ros.runtime.gpu_allocator import make_allocator
+from c7_inference_ros.runtime.cuda.device import open_device
 from c7_inference_ros.runtime.memory_budget import format_table
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
+from c7_inference_ros.runtime.trt.engine_memory import EngineMemory
+from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
+from c7_inference_ros.runtime.trt.gpu_allocator import make_allocator
 import numpy as np
 import pytest
 from runtime_models import scale_model

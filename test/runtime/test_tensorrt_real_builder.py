@@ -21,13 +21,13 @@ from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import RuntimeNotAvailableError
-from c7_inference_ros.runtime.cuda import open_device
-from c7_inference_ros.runtime.engine_memory import EngineMemory
-from c7_inference_ros.runtime.gpu_allocator import GpuMemoryPool
-from c7_inference_ros.runtime.gpu_allocator import make_allocator
+from c7_inference_ros.runtime.cuda.device import open_device
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
-from c7_inference_ros.runtime.tensorrt_buffers import make_output_allocator
-from c7_inference_ros.runtime.tensorrt_runtime import TensorrtRuntime
+from c7_inference_ros.runtime.trt.buffers import make_output_allocator
+from c7_inference_ros.runtime.trt.engine_memory import EngineMemory
+from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
+from c7_inference_ros.runtime.trt.gpu_allocator import make_allocator
+from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
 import pytest
 from runtime_models import scale_model
 from tensorrt_bench import install

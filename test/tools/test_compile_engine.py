@@ -386,8 +386,8 @@ def _mend_manifest(path):
     """Write the manifest that the damaged engine would have."""
     from dataclasses import replace
 
-    from c7_inference_ros.engines.manifest import manifest_bytes
-    from c7_inference_ros.engines.manifest import read_manifest
+    from c7_inference_ros.engines.trust.manifest import manifest_bytes
+    from c7_inference_ros.engines.trust.manifest import read_manifest
     manifest = read_manifest(beside(path, '.json'))
     beside(path, '.json').write_bytes(manifest_bytes(replace(
         manifest, engine_sha256=hashlib.sha256(path.read_bytes()).hexdigest())))

@@ -26,8 +26,8 @@ import subprocess
 import sys
 import time
 
-from c7_inference_ros.engines.gate import EngineGate
 from c7_inference_ros.engines.onnx_source import read_onnx_source
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.engines.types import HostTuple
 from compile_bench import command
 from compile_bench import environment
@@ -170,7 +170,7 @@ def test_two_at_once_run_one_after_the_other(tmp_path, folder):
 
 
 def test_one_that_waits_says_for_whom(tmp_path, folder):
-    from c7_inference_ros.engines.engine_folder import EngineFolder
+    from c7_inference_ros.engines.trust.engine_folder import EngineFolder
     model = tiny_model(tmp_path / 'm.onnx')
     done = run(*compile_arguments(model, folder))
     name = done.stdout.splitlines()[-1].rpartition('/')[2]
@@ -189,7 +189,7 @@ def test_one_that_waits_says_for_whom(tmp_path, folder):
     (signal.SIGINT, 130, 'interrupted; nothing half-written was left'),
     (signal.SIGTERM, 143, 'asked to end; nothing half-written was left')])
 def test_a_signal_ends_it_cleanly(tmp_path, folder, number, exit_code, said):
-    from c7_inference_ros.engines.engine_folder import EngineFolder
+    from c7_inference_ros.engines.trust.engine_folder import EngineFolder
     model = tiny_model(tmp_path / 'm.onnx')
     assert run(*compile_arguments(model, folder)).returncode == 0
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -22,8 +22,8 @@ import time
 
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.engines.calibration.quantizable_model import open_session
 from c7_inference_ros.engines.compiler import compile_engine
-from c7_inference_ros.engines.quantizable_model import open_session
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import HostTuple
