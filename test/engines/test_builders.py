@@ -293,5 +293,6 @@ def test_polygraphy_serves_one_package_a_process(polygraphy):
 
 
 def test_polygraphy_never_loads_an_engine():
-    source = (ROOT / 'c7_inference_ros' / 'engines' / 'building' / 'polygraphy_builder.py').read_text()
+    building = ROOT / 'c7_inference_ros' / 'engines' / 'building'
+    source = (building / 'polygraphy_builder.py').read_text()
     assert 'engine_from_bytes' not in source and 'EngineFromBytes' not in source
