@@ -80,7 +80,7 @@ class DetectionPipeline:
         self._settings = contract.settings
         self._clock_ns = clock_ns
         self._preprocessor = Preprocessor(contract.spec)
-        self._tensor: npt.NDArray[Any] = np.zeros(self._preprocessor.shape, contract.spec.dtype)
+        self._tensor = _input_tensor(handle, contract, self._preprocessor.shape)
         self._feed: dict[str, npt.NDArray[Any]] = {contract.image_input: self._tensor}
 
     @classmethod
@@ -229,4 +229,17 @@ class DetectionPipeline:
 
     def release(self) -> None:
         """Give the model back; idempotent."""
+        # The tensor may lie in memory of the runtime, which waits for whoever still holds it.
+        self._feed = {}
+        self._tensor = np.empty(0, self.spec.dtype)
         self._runtime.release_engine(self._handle)
+
+
+def _input_tensor(handle: EngineHandle, contract: ModelContract,
+                  shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return where images are written: the runtime's own page-locked memory where it has some."""
+    view = getattr(handle, 'input_view', None)
+    if view is None:
+        return np.zeros(shape, contract.spec.dtype)
+    tensor: npt.NDArray[Any] = view(contract.image_input, shape)
+    return tensor
