@@ -165,7 +165,13 @@ class DetectionPipeline:
         self._settings = self.settings_for(config)
 
     def prepare(self, image: SourceImage) -> ImageGeometry:
-        """Write an image into the input tensors and return where it lies in them."""
+        """
+        Write an image into the input tensors and return where it lies in them.
+
+        :raises InferenceError: the model was released.
+        """
+        if self._handle.is_released:
+            raise InferenceError(f'{self._handle.name} was released; load it before running it')
         geometry = self._preprocessor(image, self._tensor)
         for name, dtype in self._contract.extra_inputs.items():
             self._feed[name] = self.decoder.extra_input(name, geometry, dtype)
