@@ -37,13 +37,13 @@ from typing import Mapping
 from c7_inference_ros.engines.build_key import build_parts
 from c7_inference_ros.engines.build_key import key_of
 from c7_inference_ros.engines.build_key import PARTS
+from c7_inference_ros.engines.building.branches import choose_branch
 from c7_inference_ros.engines.building.buildable_model import buildable_model
 from c7_inference_ros.engines.building.buildable_model import BuildableModel
 from c7_inference_ros.engines.building.buildable_model import converter_version
 from c7_inference_ros.engines.building.buildable_model import remove_converted_model
 from c7_inference_ros.engines.building.builder import BuildRequest
 from c7_inference_ros.engines.building.builder import BuiltEngine
-from c7_inference_ros.engines.building.builder import choose_branch
 from c7_inference_ros.engines.building.builder import EngineBuilder
 from c7_inference_ros.engines.building.builder import OnProgress
 from c7_inference_ros.engines.filename import engine_name

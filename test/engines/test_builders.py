@@ -27,7 +27,7 @@ from builder_models import ROOT
 from builder_models import rtx
 from builder_models import save
 from builder_models import shared_model
-from c7_inference_ros.engines.building.builder import choose_branch
+from c7_inference_ros.engines.building.branches import choose_branch
 from c7_inference_ros.engines.building.builder import EngineBuilder
 from c7_inference_ros.engines.building.direct_builder import DirectBuilder
 from c7_inference_ros.engines.building.onnx_conversion import convert_to_half

@@ -29,7 +29,7 @@ from builder_models import ROOT
 from builder_models import save
 from builder_models import shared_model
 from c7_inference_ros.engines.building import trtexec_tool
-from c7_inference_ros.engines.building.builder import choose_branch
+from c7_inference_ros.engines.building.branches import choose_branch
 from c7_inference_ros.engines.building.onnx_conversion import convert_to_half
 from c7_inference_ros.engines.building.trtexec_builder import TrtexecBuilder
 from c7_inference_ros.engines.building.trtexec_tool import find_tool

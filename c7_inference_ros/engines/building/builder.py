@@ -31,13 +31,9 @@ from typing import Mapping
 from typing import Protocol
 from typing import Union
 
-from c7_inference_ros.engines.tensorrt_api import load_tensorrt
-from c7_inference_ros.engines.tensorrt_api import TensorrtApi
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.engines.types import OptimizationProfile
-from c7_inference_ros.errors import ConfigurationError
-from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
 
 DIRECT, POLYGRAPHY, TRTEXEC = 'direct', 'polygraphy', 'trtexec'
@@ -146,61 +142,3 @@ class EngineBuilder(Protocol):
         :raises EngineBuildError: it could not be built; the message has the real reason.
         :raises ConfigurationError: the request lacks something or contradicts the model.
         """
-
-
-@dataclass(frozen=True)
-class BranchChoice:
-    """
-    The branch that builds.
-
-    :param builder: the branch.
-    :param reason: why this one, one sentence.
-    """
-
-    builder: EngineBuilder
-    reason: str
-
-
-def choose_branch(config: BuildConfig,
-                  load: Callable[[str], TensorrtApi] = load_tensorrt) -> BranchChoice:
-    """
-    Choose the branch by what is installed.
-
-    The direct branch is preferred: it hears the reason of every failure, reports progress, reads
-    its settings back and needs nothing but the bindings. Polygraphy has nothing over it for these
-    engines, so it builds when it is asked for. The tool builds where there are no bindings.
-
-    :param config: ``package`` and ``branch`` say what was asked for; ``extras['trtexec']`` where
-        the tool is, if it is in no usual place.
-    :param load: imports the bindings.
-    :raises RuntimeNotAvailableError: what was asked for is not here; says what to install.
-    :raises ConfigurationError: no such branch.
-    """
-    # The branches import this module.
-    from c7_inference_ros.engines.building.direct_builder import DirectBuilder
-    from c7_inference_ros.engines.building.polygraphy_builder import PolygraphyBuilder
-    from c7_inference_ros.engines.building.trtexec_builder import TrtexecBuilder
-    from c7_inference_ros.engines.building.trtexec_tool import find_tool
-    if config.branch not in ('auto', *BRANCHES):
-        raise ConfigurationError(
-            f'branch {config.branch!r} does not exist; expected auto, {", ".join(BRANCHES)}')
-    if config.branch == TRTEXEC:
-        tool = TrtexecBuilder(find_tool(config.package, config.extras.get('trtexec')))
-        return BranchChoice(tool, f'trtexec, because it was asked for ({tool.path})')
-    if config.branch == POLYGRAPHY:
-        polygraphy = PolygraphyBuilder(load(config.package))
-        return BranchChoice(polygraphy, 'polygraphy, because it was asked for')
-    try:
-        api = load(config.package)
-    except RuntimeNotAvailableError as missing:
-        if config.branch == DIRECT:
-            raise
-        try:
-            tool = TrtexecBuilder(find_tool(config.package, config.extras.get('trtexec')))
-        except RuntimeNotAvailableError as error:
-            raise RuntimeNotAvailableError(f'{missing}; nor can a tool build: {error}') from error
-        return BranchChoice(
-            tool, f'trtexec ({tool.path}), because the Python bindings are not installed')
-    why = 'it was asked for' if config.branch == DIRECT else (
-        f'the Python bindings of {api.package} {api.version} are installed')
-    return BranchChoice(DirectBuilder(api), f'direct, because {why}')
