@@ -16,6 +16,7 @@
 
 import ctypes
 import gc
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -75,7 +76,7 @@ def test_the_context_below_is_left_as_it_was(bench):
     device = open_device()
     device.free(device.allocate(100, 'a test'))
     device.close()
-    assert bench.gpu.stack[:1] == before and cuda.Context.get_current() == other
+    assert bench.gpu.stack == before and cuda.Context.get_current() == other
     cuda.mem_get_info()
     other.pop()
     other.detach()
@@ -92,6 +93,93 @@ def test_the_primary_context_of_others_survives(bench):
     other.pop()
     other.detach()
     del other
+
+
+@pytest.mark.parametrize('order', itertools.permutations(range(3)))
+def test_one_thread_opens_a_gpu_several_times_and_closes_in_any_order(bench, order):
+    """Popping takes what is on top: the same context, but another object of PyCUDA."""
+    cuda = bench.doubles.cuda
+    cuda.init()
+    below = cuda.Device(0).retain_primary_context()
+    below.push()
+    before = list(bench.gpu.stack)
+    devices = {number: open_device() for number in range(3)}
+    for number in order:
+        devices.pop(number).close()
+        for device in devices.values():
+            device.free(device.allocate(100, 'a test'))
+            device.synchronize()
+            assert not device.lost
+    assert bench.gpu.stack == before
+    below.pop()
+    below.detach()
+    bench.assert_released_gpu()
+
+
+def test_several_devices_of_one_thread_leave_nothing_on_its_stack(bench):
+    for closes_first in (0, 1):
+        devices = [open_device(), open_device()]
+        devices[closes_first].close()
+        devices[1 - closes_first].free_bytes()
+        devices[1 - closes_first].close()
+        assert bench.gpu.stack == [] and bench.doubles.cuda.Context.get_current() is None
+    bench.assert_released_gpu()
+
+
+@pytest.mark.parametrize('closes_first', [0, 1])
+def test_several_devices_of_one_thread_lose_their_context_together(bench, closes_first, capfd):
+    devices = [open_device(), open_device()]
+    memories = [device.allocate(100, 'it') for device in devices]
+    hosts = [device.page_locked(100, 'it') for device in devices]
+    bench.gpu.fail('cuStreamSynchronize', 700)
+    with pytest.raises(DeviceLostError):
+        devices[closes_first].synchronize()
+    for number in (closes_first, 1 - closes_first):
+        with pytest.raises(DeviceLostError):
+            devices[number].free_bytes()
+        devices[number].free(memories[number])
+        devices[number].free(hosts[number])
+        devices[number].close()
+    memories.clear()
+    hosts.clear()
+    gc.collect()
+    assert 'PyCUDA WARNING' not in capfd.readouterr().err
+    bench.assert_released_gpu()
+    assert bench.gpu.stack == []
+    device = open_device()
+    device.free(device.allocate(100, 'it'))
+    device.close()
+
+
+def test_memory_that_is_read_past_one_of_two_devices_keeps_the_context(bench):
+    first, second = open_device(), open_device()
+    memory = first.page_locked(8, 'it')
+    view = memory.view((8,), np.dtype(np.uint8))
+    view[:] = 7
+    first.free(memory)
+    first.close()
+    assert (view == 7).all()
+    with pytest.warns(RuntimeWarning, match='copy outputs that are needed for longer'):
+        second.close()
+    assert (view == 7).all()
+    del view
+    open_device().close()
+    bench.assert_released_gpu()
+
+
+def test_one_thread_does_not_open_two_gpus(monkeypatch, tmp_path):
+    """The context that is current decides where memory is allocated, whoever asks."""
+    bench = Bench(monkeypatch, tmp_path / 'engines', count=2)
+    first = open_device(0)
+    with pytest.raises(InferenceError, match='GPU 1 cannot be opened by a thread that holds GPU '
+                                             '0.*give each GPU its own thread'):
+        open_device(1)
+    on_thread(lambda: open_device(1).close())
+    first.free(first.allocate(100, 'a test'))
+    first.close()
+    open_device(1).close()
+    bench.assert_released_gpu()
+    bench.doubles.assert_clean()
 
 
 @pytest.mark.parametrize('function', ['cuCtxPushCurrent', 'cuCtxSynchronize', 'cuMemGetInfo',

@@ -411,6 +411,20 @@ def test_release_is_idempotent_and_foreign_handles_are_ignored(bench, scale):
     bench.assert_released()
 
 
+@pytest.mark.parametrize('is_first', [True, False])
+def test_two_runtimes_of_one_thread_close_in_any_order(bench, scale, is_first):
+    runtimes = [bench.runtime(), bench.runtime()]
+    entry = bench.engine(scale)
+    handles = [runtime.deserialize_engine(entry) for runtime in runtimes]
+    runtimes.pop(0 if is_first else 1).close()
+    handle = handles[1 if is_first else 0]
+    feed = feed_of(handle)
+    assert np.array_equal(runtimes[0].infer(handle, feed)['y'], feed['x'] * 2)
+    runtimes[0].close()
+    bench.assert_released()
+    assert bench.gpu.stack == []
+
+
 def test_the_thread_that_loaded_the_first_engine_makes_every_call(bench, scale):
     runtime = bench.runtime()
     entry = bench.engine(scale)

@@ -25,6 +25,7 @@ from typing import Any
 from typing import Sequence
 import warnings
 
+from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.runtime.cuda.driver import CudaDriver
 from c7_inference_ros.runtime.cuda.driver import CudaDriverError
 from c7_inference_ros.runtime.cuda.errors import one_line
@@ -33,62 +34,99 @@ from c7_inference_ros.runtime.cuda.owner_thread import OwnerThread
 
 #: Contexts that were left while somebody still held arrays of their page-locked memory.
 _kept: list[PrimaryContext] = []
+#: Contexts that were not left, oldest first; of every thread.
+_held: list[PrimaryContext] = []
 
 
 class PrimaryContext:
     """
     The context that TensorRT and other libraries share; current from here to :meth:`leave`.
 
+    A thread may hold the one of its GPU several times, and leave them in any order.
+
     :param driver: the module ``pycuda.driver``.
     :param library: the driver functions that PyCUDA lacks.
     :param index: number of the GPU.
+    :raises InferenceError: the thread holds another GPU.
     """
 
     def __init__(self, driver: Any, library: CudaDriver, index: int) -> None:
         """Retain the context and push it."""
-        for other in [one for one in _kept if one._driver is driver]:
+        for other in [one for one in tuple(_kept) if one._driver is driver]:
             other.leave('')
         self._driver: Any = driver
         self._library = library
         self._index = index
         self._owner = OwnerThread()
         self._lingering: list[Lingering] = []
+        self._dead: list[Any] = []
+        self._lost = ''
         self._is_left = False
+        others = self._held_here()
+        for other in others:
+            if other._index != index:
+                raise InferenceError(
+                    f'GPU {index} cannot be opened by a thread that holds GPU {other._index}: '
+                    f'what it calls would go to the wrong one; give each GPU its own thread')
+        self._below: int
+        if others:
+            # Pushed once: PyCUDA pops what is on top, and could not leave in another order.
+            self._below = others[0]._below
+            self._context: Any = others[0]._context
+            _held.append(self)
+            return
         self._below = library.current_context()
-        self._context: Any = driver.Device(index).retain_primary_context()
+        self._context = driver.Device(index).retain_primary_context()
         try:
             self._context.push()
         except BaseException:
             self.leave('')
             raise
+        _held.append(self)
 
     @property
     def is_held(self) -> bool:
         """Whether it has not been left; any thread may ask."""
         return not self._is_left
 
-    def leave(self, lost: str, lingering: Sequence[Lingering] = ()) -> str:
+    def leave(self, lost: str, lingering: Sequence[Lingering] = (),
+              dead: Sequence[Any] = ()) -> str:
         """
-        Pop and release the context; idempotent.
+        Pop and release the context, unless this thread holds it once more; idempotent.
 
         :param lost: why it is broken, or empty. A broken one is destroyed, so that the next one
             is new.
         :param lingering: memory that somebody may still read: the context is kept for it, if it
             works, until the next one is made by this thread.
+        :param dead: what belongs to a broken context, and can only go after it.
         :returns: why it is broken, now that it was left; or empty.
         """
-        context = self._context
-        if context is None or not self._owner.is_current:
+        if self._context is None or not self._owner.is_current:
             return lost
         self._lingering += lingering
-        if not self._is_left:
-            self._is_left = True
-            try:
-                if self._driver.Context.get_current() == context:
-                    self._driver.Context.pop()
-            except self._driver.Error as error:
-                # Of earlier work, reported here; detaching empties the stack all the same.
-                lost = lost or one_line(error)
+        self._dead += dead
+        lost = lost or self._lost
+        if self._is_left:
+            return self._give_up(lost)
+        self._is_left = True
+        if self in _held:
+            _held.remove(self)
+        for other in self._held_here()[:1]:
+            other._lingering += self._lingering
+            other._dead += self._dead
+            other._lost = lost
+            self._context = None
+            return lost
+        try:
+            if self._driver.Context.get_current() == self._context:
+                self._driver.Context.pop()
+        except self._driver.Error as error:
+            # Of earlier work, reported here; detaching empties the stack all the same.
+            lost = lost or one_line(error)
+        return self._give_up(lost)
+
+    def _give_up(self, lost: str) -> str:
+        """Detach, unless somebody still reads memory of a context that works."""
         if not lost:
             self._lingering = [one for one in self._lingering if not one.free_if_unused()]
             if self._lingering:
@@ -96,26 +134,34 @@ class PrimaryContext:
                     _kept.append(self)
                     warnings.warn('arrays of released models are still in use, which keeps the '
                                   'CUDA context; copy outputs that are needed for longer',
-                                  RuntimeWarning, stacklevel=4)
+                                  RuntimeWarning, stacklevel=5)
                 return lost
         if self in _kept:
             _kept.remove(self)
-        self._context = None
+        context, self._context = self._context, None
         handle = int(getattr(context, 'handle', 0))
         context.detach()
-        self._restore_stack(handle)
+        self._restore_stack(handle, lost)
         self._lingering.clear()
         if lost:
             try:
                 self._library.reset_primary_context(self._index)
             except CudaDriverError as error:
                 lost = f'{lost}; its context cannot be made anew ({error}): restart the process'
+        self._dead.clear()
         return lost
 
-    def _restore_stack(self, handle: int) -> None:
+    def _held_here(self) -> list[PrimaryContext]:
+        """Return what this thread holds, oldest first."""
+        return [one for one in tuple(_held)  # other threads may change it meanwhile
+                if one._driver is self._driver and one._owner.is_current]
+
+    def _restore_stack(self, handle: int, lost: str) -> None:
         """Take off the driver's own stack what PyCUDA pushed to detach and does not take off."""
+        # A broken context may not have been pushed: the same one of somebody else stays then.
+        keeps = (0, self._below) if lost else (0,)
         try:
-            if handle not in (0, self._below) and self._library.current_context() == handle:
+            if handle not in keeps and self._library.current_context() == handle:
                 self._library.pop_context()
         except CudaDriverError:
             pass  # a broken context; it goes anyway

@@ -269,7 +269,7 @@ class CudaDevice:
             self._dead += [*self._lingering, self._stream]
             self._lingering.clear()
         self._stream = None  # the last reference, while the context is current
-        self._lost = self._context.leave(self._lost, self._lingering)
+        self._lost = self._context.leave(self._lost, self._lingering, self._dead)
         self._dead.clear()
 
     def _close_at_exit(self) -> None:
