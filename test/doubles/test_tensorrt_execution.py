@@ -113,6 +113,7 @@ def test_user_managed_memory_must_be_given_and_large_enough(make_bench):
     context.set_device_memory(int(memory), MIB - 256)
     assert not bench.enqueue() and 'are needed' in bench.log.errors()
     assert 0 < context.update_device_memory_size_for_shapes() <= MIB // 4
+    context.set_device_memory(int(memory), MIB - 256)
     assert bench.enqueue()
     context.set_device_memory(int(memory), MIB)
     assert bench.enqueue()

@@ -185,6 +185,11 @@ class IExecutionContext(ContextShapes, Bound):
             self._refuse('setDeviceMemoryV2', f'Parameter check failed: the memory {memory:#x} '
                          f'is not aligned to {ALIGNMENT} bytes.')
             return
+        if memory and size < self._memory_needed():
+            # For the profile and shapes of this moment, which NVIDIA's own code sets before.
+            self._refuse('setDeviceMemoryV2', f'Parameter check failed: the memory has {size} '
+                         f'bytes and {self._memory_needed()} are needed.')
+            return
         if not self._is_user_managed:
             self._gpu.violated('set_device_memory on a context that has its own memory')
         self._memory, self._memory_size = memory, size

@@ -196,7 +196,8 @@ class ICudaEngine(Bound):
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Any]:
         """Return (min, opt, max) of an input."""
         tensor = self._find(name, 'getProfileShape')
-        is_there = (tensor is not None and tensor.is_input
+        # Nothing says what is answered for an input of a fixed shape.
+        is_there = (tensor is not None and tensor.is_input and -1 in tensor.shape
                     and 0 <= profile_index < len(self._plan.profiles))
         if not is_there:
             report(self, 'ICudaEngine::getProfileShape', 3, 'API Usage Error',

@@ -133,6 +133,20 @@ def test_the_profile_is_chosen_by_name_number_or_shape(bench, dynamic):
     bench.assert_released()
 
 
+def test_a_profile_that_needs_less_than_the_first_one_gets_no_more(bench, dynamic):
+    """A context is in the first profile until another is selected, before it gets its memory."""
+    small = {'x': ((1, 3, 4, 4), (1, 3, 4, 4), (1, 3, 4, 4))}
+    entry = bench.engine(dynamic, profiles=[PROFILE, small], context_bytes=[3 * MIB, MIB])
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(EngineCacheEntry(entry.path, extras={'profile': 1}))
+    rows = {row.name: row for row in bench.budget.table() if row.place == 'device'}
+    assert rows['shared activations'].measured_bytes == MIB
+    feed = feed_of(handle)
+    assert np.array_equal(runtime.infer(handle, feed)['y'], feed['x'] * 2)
+    runtime.close()
+    bench.assert_released()
+
+
 # Trust --------------------------------------------------------------------------------------
 
 def test_every_refusal_of_the_gate_comes_before_the_gpu_is_touched(bench, scale, tmp_path):

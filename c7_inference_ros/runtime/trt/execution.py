@@ -72,7 +72,7 @@ class TensorrtExecution:
     An engine with a context, buffers and perhaps a CUDA graph.
 
     :param loaded: the engine.
-    :param context: its context, which works in memory already.
+    :param context: its context, with its profile, which works in memory already.
     :param tensors: inputs with the shapes that are the largest to come, and outputs.
     :param memory: where the buffers come from.
     :param use_cuda_graph: capture a graph where that is possible.
@@ -124,7 +124,6 @@ class TensorrtExecution:
 
         :raises InferenceRuntimeError: TensorRT refuses something, or there is no memory.
         """
-        self._context.select_profile()
         for buffer in (*self._inputs, *self._outputs):
             if buffer.tensor.is_input:
                 buffer.reserve(buffer.spec.max_bytes or 0)

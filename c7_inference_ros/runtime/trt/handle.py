@@ -124,6 +124,8 @@ def _load(undo: ExitStack, path: Path, manifest: EngineManifest, plan: list[byte
     tensors = tuple(_at_most(one, inputs) for one in tensors)
     context = TensorrtContext(loaded, profile, use_cuda_graph)
     undo.callback(context.close)
+    # Before it is given memory, as NVIDIA does: how much it needs depends on its profile.
+    context.select_profile()
     undo.callback(arena.leave, context)
     arena.join(device, context, path.stem)
     execution = TensorrtExecution(loaded, context, tensors, memory, use_cuda_graph)

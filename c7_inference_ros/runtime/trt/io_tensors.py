@@ -101,8 +101,7 @@ def read_io(api: TensorrtApi, engine: CudaEngine, path: Path,
             tensors.append(IoTensor(TensorSpec(name, spec.dtype, shape, shape), True, True,
                                     shape, values))
         else:
-            smallest, _, largest = (
-                as_shape(dims) for dims in engine.get_tensor_profile_shape(name, profile))
+            smallest, _, largest = _profile_shape(engine, name, shape, profile)
             tensors.append(IoTensor(TensorSpec(name, spec.dtype, shape, largest), True, False,
                                     smallest))
     if not any(one.is_input for one in tensors) or all(one.is_input for one in tensors):
@@ -127,13 +126,13 @@ def check_io(path: Path, tensors: tuple[IoTensor, ...], engine: CudaEngine,
         problems.append(f'the engine has {engine.num_optimization_profiles} profiles, the '
                         f'manifest {len(manifest.profiles)}')
     else:
-        fed = {one.name for one in tensors if one.is_input and not one.is_host}
+        fed = {one.name: one.spec.shape
+               for one in tensors if one.is_input and not one.is_host}
         for index, profile in enumerate(manifest.profiles):
             for name, wanted in profile.shapes.items():
                 if name not in fed:
                     continue
-                found = tuple(
-                    as_shape(dims) for dims in engine.get_tensor_profile_shape(name, index))
+                found = _profile_shape(engine, name, fed[name], index)
                 if found != tuple(tuple(shape) for shape in wanted):
                     problems.append(f'profile {profile.name!r} takes {name} as {_range(found)}, '
                                     f'the manifest says {_range(wanted)}')
@@ -175,6 +174,14 @@ def _check_linear(engine: CudaEngine, path: Path, name: str, profile: int) -> No
         raise EngineDeserializeError(
             f'{path}: tensor {name!r} has the memory layout {layout.name}, expected LINEAR, which '
             f'arrays have; compile it without other formats for inputs and outputs')
+
+
+def _profile_shape(engine: CudaEngine, name: str, shape: tuple[int, ...],
+                   profile: int) -> tuple[tuple[int, ...], ...]:
+    """Return the smallest, best and largest shape of an input; a fixed one has no other."""
+    if min(shape, default=0) >= 0:
+        return (shape, shape, shape)
+    return tuple(as_shape(dims) for dims in engine.get_tensor_profile_shape(name, profile))
 
 
 def _range(shapes: Any) -> str:
