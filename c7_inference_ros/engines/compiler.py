@@ -78,7 +78,10 @@ class Quantization:
     How a model gets its INT8 ranges.
 
     :param record: what they were found from, plain values; goes into the manifest and the key.
-    :param onnx: the quantised (Q/DQ) model that is built instead of the original, or None.
+    :param onnx: the quantised (Q/DQ) model that is built instead of the original, as it goes to
+        the parser, or None.
+    :param kept: number of nodes that stay in float32 in it where the others are float16, or None.
+    :param warnings: of making it.
     :param calibrator: calibrator object for implicit INT8 (TensorRT 10.x), or None.
     :param calibration_cache: verified cache for implicit INT8 (TensorRT 10.x), or None.
     :param accuracy: how the quantised model compares with the original, or None.
@@ -86,6 +89,8 @@ class Quantization:
 
     record: Mapping[str, Any]
     onnx: Path | None = None
+    kept: int | None = None
+    warnings: tuple[str, ...] = ()
     calibrator: Any = None
     calibration_cache: Path | None = None
     accuracy: AccuracyCheck | None = None
@@ -161,7 +166,9 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
         tell(f'building {path.name}: {present.reason}')
         reason = present.reason
         del present  # with the bytes of the old engine
-        model = BuildableModel(quantization.onnx) if quantization and quantization.onnx else (
+        model = BuildableModel(
+            quantization.onnx, quantization.kept, quantization.warnings
+        ) if quantization and quantization.onnx else (
             stack.enter_context(buildable_model(source, config, builder, path)))
         built = builder.build(BuildRequest(
             model.path, source.path.name, config, not builder.has_weak_typing,

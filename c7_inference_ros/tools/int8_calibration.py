@@ -57,14 +57,14 @@ from c7_inference_ros.engines.calibration.calibration_table import CalibrationTa
 from c7_inference_ros.engines.calibration.calibration_table import parse_table
 from c7_inference_ros.engines.calibration.calibrator import ImplicitDataset
 from c7_inference_ros.engines.calibration.entropy import ALGORITHM
-from c7_inference_ros.engines.calibration.quantizable_model import QuantizableModel
+from c7_inference_ros.engines.calibration.int8_model import Int8Maker
+from c7_inference_ros.engines.calibration.int8_model import QuantizedModel
 from c7_inference_ros.engines.calibration.quantizable_model import read_quantizable
 from c7_inference_ros.engines.calibration.quantization import check_explicit_support
 from c7_inference_ros.engines.calibration.quantization import layers_without_range
 from c7_inference_ros.engines.calibration.quantization import measure_ranges
 from c7_inference_ros.engines.calibration.quantization import METHOD
 from c7_inference_ros.engines.calibration.quantization import pack_ranges
-from c7_inference_ros.engines.calibration.quantization import quantize
 from c7_inference_ros.engines.calibration.quantization import quantizer_version
 from c7_inference_ros.engines.calibration.quantization import unpack_ranges
 from c7_inference_ros.engines.compiler import Quantization
@@ -97,6 +97,8 @@ class Int8Model:
     :param reason: why, one clause.
     :param record: for :attr:`EngineManifest.calibration`, plain values; the same whether the
         ranges were reused or not, because the engine is.
+    :param kept: number of nodes in float32 where those that are not int8 are float16, or None.
+    :param warnings: of making the model.
     """
 
     quantized: bytes
@@ -105,6 +107,8 @@ class Int8Model:
     is_reused: bool
     reason: str
     record: Mapping[str, Any] = field(default_factory=dict)
+    kept: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def calibrate(prepared: PreparedCalibration,
@@ -139,14 +143,16 @@ def calibrate(prepared: PreparedCalibration,
                 lambda done, total: on_progress('calibrating', done, total)), None
             # Kept even if the accuracy is refused: another limit needs no new ranges.
             cache.store(pack_ranges(ranges, images, None))
-        choice, quantized = _reuse_choice(prepared, model, ranges, kept)
-        if choice is None:
-            choice, quantized = choose_layers(
-                model, ranges, prepared.contract, prepared.truth, prepared.request.max_drop,
-                prepared.request.high_precision_nodes, prepared.request.search_timeout_s,
-                on_progress)
-            kept = {**choice.to_plain(), 'key': key_of(prepared.accuracy_parts),
-                    'quantized_sha256': hashlib.sha256(quantized).hexdigest()}
+        maker = Int8Maker(model, ranges, tuple(prepared.request.high_precision_nodes),
+                          prepared.request.is_half)
+        choice, quantized = _reuse_choice(prepared, maker, kept) or choose_layers(
+            maker, prepared.contract, prepared.truth, prepared.request.max_drop,
+            prepared.request.search_timeout_s, on_progress)
+        quantized_sha256 = hashlib.sha256(quantized.data).hexdigest()
+        chosen = {**choice.to_plain(), 'key': key_of(prepared.accuracy_parts),
+                  'quantized_sha256': quantized_sha256}
+        if chosen != kept:
+            kept = chosen
             cache.store(pack_ranges(ranges, images, kept))
         data = pack_ranges(ranges, images, kept)
     is_reused = checked.content is not None
@@ -157,8 +163,10 @@ def calibrate(prepared: PreparedCalibration,
         'dataset_sha256': prepared.dataset.sha256, 'layers': len(model.layers) - len(skipped),
         'float32_layers': skipped, 'cache': prepared.cache.name,
         'cache_sha256': hashlib.sha256(data).hexdigest(), 'cache_key': cache.key,
-        'quantized_onnx_sha256': hashlib.sha256(quantized).hexdigest()}
-    return Int8Model(quantized, tuple(skipped), choice.accuracy, is_reused, checked.reason, record)
+        'other_layers': 'float16' if prepared.request.is_half else 'by flags of the builder',
+        'quantized_onnx_sha256': quantized_sha256}
+    return Int8Model(quantized.data, tuple(skipped), choice.accuracy, is_reused, checked.reason,
+                     record, quantized.kept, quantized.warnings)
 
 
 @contextmanager
@@ -178,14 +186,15 @@ def int8_quantizer(request: CalibrationRequest,
             check_explicit_support(builder.package, builder.version)
             # Ranges are good for every builder, so that the engine's name says too much.
             cache = request.cache or stem.with_name(source.path.stem + CACHE_SUFFIX)
-            made = calibrate(prepare(replace(request, model=source.path, cache=cache)),
-                             on_progress)
+            made = calibrate(prepare(replace(request, model=source.path, cache=cache,
+                                             is_half=not builder.has_weak_typing)), on_progress)
             tell(f'INT8 ranges {"reused" if made.is_reused else "measured"}: {made.reason}')
             if made.excluded:
                 tell(f'layers that stay in float32: {", ".join(made.excluded)}')
             target = Path(folder) / f'{source.path.stem}.qdq.onnx'
             target.write_bytes(made.quantized)
-            return Quantization(made.record, target, accuracy=made.accuracy)
+            return Quantization(made.record, target, made.kept, made.warnings,
+                                accuracy=made.accuracy)
 
         yield run
 
@@ -206,19 +215,18 @@ def implicit_calibration_inputs(prepared: PreparedCalibration, tensorrt_version:
         lambda data: parse_table(data, tensorrt_version, inputs))
 
 
-def _reuse_choice(prepared: PreparedCalibration, model: QuantizableModel,
-                  ranges: Mapping[str, float], kept: Mapping[str, Any] | None
-                  ) -> tuple[LayerChoice | None, bytes]:
+def _reuse_choice(prepared: PreparedCalibration, maker: Int8Maker,
+                  kept: Mapping[str, Any] | None) -> tuple[LayerChoice, QuantizedModel] | None:
     """Return the choice of before where it gives the very model that was accepted then."""
     if kept is None or kept.get('key') != key_of(prepared.accuracy_parts):
-        return None, b''
+        return None
     try:
         choice = LayerChoice.from_plain(kept)
     except (KeyError, TypeError, ValueError) as error:
         raise CalibrationCacheError(
             f'{prepared.cache} is malformed: its choice of layers cannot be read ({error}); '
             f'delete it and its sidecars to have it made again') from error
-    quantized = quantize(model, ranges, choice.excluded)
-    if hashlib.sha256(quantized).hexdigest() != kept.get('quantized_sha256'):
-        return None, b''
+    quantized = maker.without(choice.excluded)
+    if hashlib.sha256(quantized.data).hexdigest() != kept.get('quantized_sha256'):
+        return None
     return choice, quantized

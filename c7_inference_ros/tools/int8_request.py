@@ -63,6 +63,8 @@ class CalibrationRequest:
     :param accuracy_annotations: their ground truth, COCO format.
     :param max_drop: largest accepted loss of mAP50 against float32.
     :param high_precision_nodes: patterns of layers that stay float32 whatever their accuracy.
+    :param is_half: whether layers that are not int8 become float16 in the model; else the
+        builder chooses by its flags.
     :param search_timeout_s: after this long the search for layers takes the best that it has.
     """
 
@@ -80,6 +82,7 @@ class CalibrationRequest:
     accuracy_annotations: Path | None = None
     max_drop: float = MAX_DROP
     high_precision_nodes: tuple[str, ...] = ()
+    is_half: bool = True
     search_timeout_s: float = SEARCH_TIMEOUT_S
 
 
@@ -118,6 +121,7 @@ class PreparedCalibration:
         return {'ground truth': self.truth.sha256 if self.truth else None,
                 'limit': request.max_drop, 'metric': METRIC, 'decoder': contract.decoder.name,
                 'labels': list(contract.labels.names),
+                'other layers': 'float16' if request.is_half else 'by flags',
                 'layers in float32': sorted(request.high_precision_nodes)}
 
     def parts_for(self, calibrator: str, version: str) -> dict[str, Any]:

@@ -31,9 +31,10 @@ from typing import Collection
 from typing import Mapping
 
 from c7_inference_ros.engines.building.builder import OnProgress
+from c7_inference_ros.engines.calibration.int8_model import Int8Maker
+from c7_inference_ros.engines.calibration.int8_model import QuantizedModel
 from c7_inference_ros.engines.calibration.layer_sensitivity import SwitchableModel
 from c7_inference_ros.engines.calibration.quantizable_model import open_session
-from c7_inference_ros.engines.calibration.quantizable_model import QuantizableModel
 from c7_inference_ros.engines.calibration.quantization import layers_without_range
 from c7_inference_ros.engines.calibration.quantization import quantize
 from c7_inference_ros.engines.types import AccuracyCheck
@@ -85,33 +86,34 @@ class LayerChoice:
                    None if accuracy is None else AccuracyCheck(**accuracy))
 
 
-def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract: ModelContract,
-                  truth: LabelledPictures | None, max_drop: float, patterns: Collection[str],
-                  timeout_s: float, on_progress: OnProgress) -> tuple[LayerChoice, bytes]:
+def choose_layers(maker: Int8Maker, contract: ModelContract, truth: LabelledPictures | None,
+                  max_drop: float, timeout_s: float, on_progress: OnProgress
+                  ) -> tuple[LayerChoice, QuantizedModel]:
     """
     Quantise, and exclude layers until the model is accurate enough.
 
-    :param truth: pictures to measure on; without them only ``patterns`` are excluded.
+    :param maker: of the model as it is built; its patterns are excluded in any case.
+    :param truth: pictures to measure on; without them nothing else is.
     :param max_drop: largest accepted loss of mAP50.
-    :param patterns: of layers that stay float32 in any case.
     :param timeout_s: after this long the search ends with the best that it has.
     :returns: the choice, and the quantised model.
     :raises EngineBuildError: nothing that was found is within the limit.
     """
-    fixed = model.matching(patterns)
+    model = maker.model
+    fixed = model.matching(maker.patterns)
     if truth is None:
-        return LayerChoice(tuple(sorted(fixed))), quantize(model, ranges, fixed)
-    measure = _Measure(model, ranges, contract, truth, on_progress)
+        return LayerChoice(tuple(sorted(fixed))), maker.without(fixed)
+    measure = _Measure(maker, contract, truth, on_progress)
     reference = measure.of(open_session(model.source.path, str(model.source.path)).run)
     search = _Search(measure, reference, max_drop, fixed, time.monotonic() + timeout_s)
     search.try_excluding(frozenset())
     if search.drop > max_drop * _TARGET and not search.is_late():
         _log.info('INT8 of %s loses %.4f %s with all layers in int8; looking for the layers that '
                   'cause it', model.source.path, search.drop, METRIC)
-        ranked = measure.rank(search.quantized)
+        ranked = measure.rank(fixed)
         search.run([name for name in ranked if name not in fixed])
     if search.drop > max_drop:
-        count = len(model.layers) - len(layers_without_range(model, ranges))
+        count = len(model.layers) - len(layers_without_range(model, maker.ranges))
         raise EngineBuildError(
             f'{model.source.path}: int8 loses {search.drop:.4f} {METRIC} ({reference:.4f} in '
             f'float32, {reference - search.drop:.4f} at best, with {len(search.best)} of {count} '
@@ -123,21 +125,21 @@ def choose_layers(model: QuantizableModel, ranges: Mapping[str, float], contract
     _log.info('INT8 of %s: %s %.4f, float32 %.4f; %d layers stay in float32%s',
               model.source.path, METRIC, check.measured, reference, len(excluded),
               f': {", ".join(excluded)}' if excluded else '')
+    assert search.quantized is not None
     return LayerChoice(excluded, check), search.quantized
 
 
 class _Measure:
     """Accuracy of quantised variants of one model."""
 
-    def __init__(self, model: QuantizableModel, ranges: Mapping[str, float],
-                 contract: ModelContract, truth: LabelledPictures, on_progress: OnProgress
-                 ) -> None:
-        self._model = model
-        self._ranges = ranges
+    def __init__(self, maker: Int8Maker, contract: ModelContract, truth: LabelledPictures,
+                 on_progress: OnProgress) -> None:
+        self._maker = maker
+        self._model = maker.model
         self._contract = contract
         self._truth = truth
         self._on_progress = on_progress
-        self._outputs = [spec.name for spec in model.source.outputs]
+        self._outputs = [spec.name for spec in maker.model.source.outputs]
         self._done = 0
 
     def of(self, run: Run) -> float:
@@ -147,13 +149,18 @@ class _Measure:
         detector = OnnxDetector(self._contract, self._outputs, run)
         return mean_average_precision(self._truth, detector, self._contract.labels.names).map50
 
-    def without(self, excluded: Collection[str]) -> tuple[float, bytes]:
+    def without(self, excluded: Collection[str]) -> tuple[float, QuantizedModel]:
         """Return the accuracy with some layers in float32, and that model."""
-        quantized = quantize(self._model, self._ranges, excluded)
-        return self.of(open_session(quantized, str(self._model.source.path)).run), quantized
+        quantized = self._maker.without(excluded)
+        return self.of(open_session(quantized.data, str(self._model.source.path)).run), quantized
 
-    def rank(self, quantized: bytes) -> list[str]:
-        """Return the layers, the worst first, by what they do to the first picture."""
+    def rank(self, excluded: Collection[str]) -> list[str]:
+        """
+        Return the layers, the worst first, by what they do to the first picture.
+
+        What is not int8 is float32 here: only what int8 does is of interest.
+        """
+        quantized = quantize(self._model, self._maker.ranges, excluded)
         _, image = next(iter(self._truth))
         feed, _ = FeedMaker(self._contract)(image)
         return SwitchableModel(self._model, quantized).rank(
@@ -168,7 +175,7 @@ class _Search:
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.best: frozenset[str] = frozenset()
         self.drop = float('inf')
-        self.quantized = b''
+        self.quantized: QuantizedModel | None = None
         self._measure = measure
         self._reference = reference
         self._target = max_drop * _TARGET

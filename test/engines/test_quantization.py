@@ -312,8 +312,21 @@ def test_ranges_survive_exactly(model, ranges):
     assert data == pack_ranges(dict(reversed(list(ranges.items()))), 20, choice)
 
 
+def test_depthwise_convolutions_are_left_alone(tmp_path):
+    generator = np.random.default_rng(1)
+    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in (
+        ('wd', (4, 1, 3, 3)), ('wg', (4, 2, 3, 3)), ('wp', (4, 4, 1, 1)))}
+    make = models.helper.make_node
+    path = models.save(tmp_path / 'd.onnx', [
+        make('Conv', ['x', 'wd'], ['d'], 'depthwise', group=4),
+        make('Conv', ['d', 'wg'], ['g'], 'grouped', group=2),
+        make('Conv', ['g', 'wp'], ['y'], 'pointwise')],
+        {'x': [1, 4, 8, 8]}, {'y': [1, 4, 4, 4]}, weights)
+    assert list(read_quantizable(path).layers) == ['grouped', 'pointwise']
+
+
 @pytest.mark.parametrize('change', [
-    lambda found: found.update(format=2), lambda found: found.update(method='implicit'),
+    lambda found: found.update(format=1), lambda found: found.update(method='implicit'),
     lambda found: found.update(ranges=[]), lambda found: found.update(choice=3),
     lambda found: found.pop('ranges'), lambda found: found.pop('choice'),
     lambda found: found['ranges'].update(x=-1.0), lambda found: found['ranges'].update(x='1'),

@@ -61,8 +61,8 @@ CONFIGS = {
         name='yolox', path=str(SHARED / 'models' / 'yolox_nano.onnx'),
         labels=str(SHARED / 'models' / 'coco80.txt'),
         preprocess=PreprocessConfig(anchor='top_left', color_order='bgr', scale=1.0))}
-#: In float32 they cost most of the mAP of yolox_nano that int8 costs.
-STEM = ('Conv_41', 'Conv_44')
+#: In int8 it costs most of the mAP of yolox_nano that int8 costs.
+STEM = ('Conv_41',)
 
 
 def need(*paths):
@@ -174,11 +174,12 @@ def test_the_integer_kernels_of_onnxruntime_agree(made):
 
 
 def test_layers_that_break_it_are_excluded_and_listed(yolox, person):
-    assert set(yolox.int8.excluded) >= {'Conv_44'}
+    assert set(yolox.int8.excluded) >= set(STEM)
     assert len(yolox.int8.excluded) < 30
     assert yolox.int8.record['float32_layers'] == list(yolox.int8.excluded)
-    assert yolox.int8.record['layers'] == 113 - len(yolox.int8.excluded)
-    assert person.int8.record['layers'] > 80
+    # Of 113 convolutions 30 are depthwise, and of 88 33.
+    assert yolox.int8.record['layers'] == 83 - len(yolox.int8.excluded)
+    assert person.int8.record['layers'] == 55
 
 
 def test_the_record_says_where_the_ranges_are_from(made):
@@ -224,7 +225,11 @@ def test_compiled_for_real_and_reused_within_half_a_minute(made, tmp_path, no_ba
     assert [one.status for one in results] == ['BUILT', 'REUSED'] and seconds < 30
     assert built.manifest.calibration == made.int8.record
     assert built.manifest.accuracy == made.int8.accuracy
-    assert built.manifest.tensor_types['int8'] >= made.int8.record['layers']
+    types = built.manifest.tensor_types
+    assert types['int8'] >= made.int8.record['layers']
+    # The rest is in float16, but for the end of the network and what goes into QuantizeLinear.
+    assert types['float16'] > 2 * types['float32']
+    assert built.manifest.settings['nodes_kept_in_float32'] == made.int8.kept
 
 
 def build_config(folder):
@@ -377,11 +382,11 @@ def test_a_bag_topic_to_an_engine(tmp_path, monkeypatch):
     assert built.status == 'BUILT' and built.manifest.accuracy is None
     assert calibration['source'] == f'19 images of {TOPIC} in road_compressed_mcap'
     assert calibration['float32_layers'] == sorted(STEM)
-    assert built.manifest.tensor_types['int8'] >= 111
+    assert built.manifest.tensor_types['int8'] >= 81
     # Beside the engine, and good for the engines of other builders.
     assert calibration['cache'] == 'yolox_nano.calib_cache'
     assert (built.entry.path.parent / 'yolox_nano.calib_cache.dataset_sha256').is_file()
-    assert told[0].startswith('INT8 ranges measured') and 'Conv_41, Conv_44' in told[1]
+    assert told[0].startswith('INT8 ranges measured') and told[1].endswith(': Conv_41')
 
     monkeypatch.setattr(BagTopic, 'images', lambda self: pytest.fail('an image was pulled'))
     again = compiled()

@@ -37,7 +37,7 @@ from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import EngineBuildError
 
 #: Raised when the conversion to float16 gives another model for the same input.
-CONVERSION_SCHEME = 1
+CONVERSION_SCHEME = 2
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def _converted_path(path: Path) -> Path:
 
 
 def _is_converted(config: BuildConfig, builder: EngineBuilder) -> bool:
-    return not builder.has_weak_typing and config.precision in (
-        PrecisionMode.FP16, PrecisionMode.MIXED)
+    return not builder.has_weak_typing and config.precision is not PrecisionMode.FP32
 
 
 def _installed(name: str) -> str | None:

@@ -26,11 +26,13 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 from typing import Any
+from typing import Collection
 from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.engines.atomic_file import write_atomically
 from c7_inference_ros.engines.atomic_file import write_problem
+from c7_inference_ros.engines.building import half_quantization
 from c7_inference_ros.engines.building import onnx_graph
 from c7_inference_ros.engines.building.network import read_onnx
 from c7_inference_ros.errors import EngineBuildError
@@ -63,6 +65,25 @@ class HalfModel:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class HalfCopy:
+    """
+    A model that was converted, in memory.
+
+    :param data: its bytes.
+    :param kept: names of the nodes that stay in float32.
+    :param half_nodes: number of nodes in float16.
+    :param warnings: what could not be done as wanted.
+    :param is_runnable: whether ONNX Runtime has all of its operators.
+    """
+
+    data: bytes
+    kept: tuple[str, ...]
+    half_nodes: int
+    warnings: tuple[str, ...]
+    is_runnable: bool
+
+
 def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
                     shapes: Mapping[str, Sequence[int]] | None = None) -> HalfModel:
     """
@@ -71,7 +92,8 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
     Inputs and outputs keep their types. In float32 stay: :data:`FLOAT32_OPERATORS`; everything
     after the last convolution or matrix product, where boxes are put together in pixels that
     float16 would round; squares, as in layer normalisation, up to their root; nodes with
-    constants that it cannot hold; plugins of TensorRT; and what ``keep`` names.
+    constants that it cannot hold; plugins of TensorRT; and what ``keep`` names. Of a quantised
+    model, everything else becomes float16: what is not int8, and what int8 is given back as.
 
     :param source: the model; its weights may lie in files beside it.
     :param target: where to write; one file, whole or not at all.
@@ -80,9 +102,31 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
     :raises EngineBuildError: a pattern fits nothing, or the model cannot be converted.
     :raises RuntimeNotAvailableError: ONNX or ONNX Runtime are not installed.
     """
-    onnx, convert = _import_converter()
+    onnx, _ = _import_converter()
     read_onnx(source)  # says more than onnx.load when a file is damaged or incomplete
-    model = onnx.load(str(source))
+    half = half_copy(onnx.load(str(source)), source, keep)
+    if half.is_runnable:
+        _try_out(source, half.data, shapes or {})
+    try:
+        write_atomically(target, half.data)
+    except OSError as error:
+        raise EngineBuildError(write_problem(error, target)) from error
+    return HalfModel(target, half.kept, half.half_nodes, half.warnings)
+
+
+def half_copy(model: Any, source: Path, keep: Sequence[str] = (),
+              keep_names: Collection[str] = ()) -> HalfCopy:
+    """
+    Return a float16 copy of a model in memory; as :func:`convert_to_half`, but nothing is run.
+
+    :param model: ``onnx.ModelProto``; is changed.
+    :param source: what to call it in messages.
+    :param keep: patterns of nodes to stay in float32.
+    :param keep_names: names of nodes to stay in float32; some may be of no node.
+    :raises EngineBuildError: a pattern fits nothing, or the model cannot be converted.
+    :raises RuntimeNotAvailableError: ONNX or ONNX Runtime are not installed.
+    """
+    onnx, convert = _import_converter()
     if model.ByteSize() > _MAX_BYTES:
         raise EngineBuildError(
             f'{source} has {model.ByteSize()} bytes with its weights, and conversion to float16 '
@@ -90,9 +134,14 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
     signature = onnx_graph.signature(model)
     # Operators that only TensorRT has are nothing that ONNX or ONNX Runtime could check.
     plugins = _unknown_operators(onnx, model)
+    model, warnings = half_quantization.raise_opset(onnx, model)
     onnx_graph.prepare(onnx, model)
-    kept, warnings = _nodes_to_keep(onnx, model, source, (*keep, *plugins))
+    kept, too_large = _nodes_to_keep(onnx, model, source, (*keep, *plugins), keep_names)
+    warnings += too_large
+    # QuantizeLinear is in float32 in any case; that is no decision that anybody asks for.
+    reported = kept - half_quantization.quantizers(model)
     half_nodes = len(model.graph.node) - len(kept)
+    half_quantization.round_scales(onnx, model, kept)
     onnx_graph.unshare_constants(onnx, model, kept)
     try:
         model = _convert_quietly(convert, model, kept)
@@ -107,17 +156,11 @@ def convert_to_half(source: Path, target: Path, keep: Sequence[str] = (),
         raise EngineBuildError(
             f'{source} changes its inputs or outputs in conversion to float16; export it in '
             f'float16, or build it as fp32')
-    data = model.SerializeToString(deterministic=True)
     if plugins:
         warnings += (f'ONNX does not know {", ".join(plugins)}: these stay in float32, and the '
                      f'converted model was not tried out',)
-    else:
-        _try_out(source, data, shapes or {})
-    try:
-        write_atomically(target, data)
-    except OSError as error:
-        raise EngineBuildError(write_problem(error, target)) from error
-    return HalfModel(target, tuple(sorted(kept)), half_nodes, warnings)
+    return HalfCopy(model.SerializeToString(deterministic=True), tuple(sorted(reported)),
+                    half_nodes, warnings, not plugins)
 
 
 def _unknown_operators(onnx: Any, model: Any) -> tuple[str, ...]:
@@ -129,10 +172,11 @@ def _unknown_operators(onnx: Any, model: Any) -> tuple[str, ...]:
     return tuple(sorted(unknown))
 
 
-def _nodes_to_keep(onnx: Any, model: Any, source: Path, patterns: Sequence[str]
-                   ) -> tuple[set[str], tuple[str, ...]]:
+def _nodes_to_keep(onnx: Any, model: Any, source: Path, patterns: Sequence[str],
+                   names: Collection[str]) -> tuple[set[str], tuple[str, ...]]:
     nodes = list(model.graph.node)
-    kept = {node.name for node in nodes if node.op_type in FLOAT32_OPERATORS}
+    kept = {node.name for node in nodes
+            if node.op_type in FLOAT32_OPERATORS or node.name in names}
     kept |= onnx_graph.tail(nodes) | onnx_graph.squares(nodes)
     kept |= onnx_graph.matching_nodes(nodes, patterns, source.name)
     warnings = []
@@ -143,12 +187,14 @@ def _nodes_to_keep(onnx: Any, model: Any, source: Path, patterns: Sequence[str]
         most = float(sizes.max()) if sizes.size else 0.0
         if most <= HALF_MAX and not 0 < most < HALF_NORMAL_MIN:
             continue
-        users = {node.name for node in nodes if tensor.name in node.input}
+        # Scales are judged one by one, with the pairs that they belong to.
+        users = {node.name for node in nodes if tensor.name in node.input
+                 and node.op_type not in half_quantization.QDQ}
         if users - kept and most > HALF_MAX:
             warnings.append(f'{tensor.name} reaches {most:g}, more than float16 holds '
                             f'({HALF_MAX:g}): {", ".join(sorted(users))} stay in float32')
         kept |= users
-    return kept, tuple(warnings)
+    return half_quantization.with_their_pairs(onnx, model, kept), tuple(warnings)
 
 
 def _convert_quietly(convert: Any, model: Any, kept: set[str]) -> Any:
@@ -193,6 +239,7 @@ def _import_converter() -> tuple[Any, Any]:
         import onnx.defs
         import onnx.numpy_helper
         import onnx.shape_inference
+        import onnx.version_converter
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as error:
         raise RuntimeNotAvailableError(

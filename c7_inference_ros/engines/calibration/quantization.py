@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 METHOD = 'explicit Q/DQ'
 #: Changes with anything here that changes the quantised model.
-_SCHEME = 1
+_SCHEME = 2
 
 
 def check_explicit_support(package: str, version: str) -> None:
