@@ -42,6 +42,7 @@ from c7_inference_ros.tools.console import size_text
 from c7_inference_ros.tools.console import table
 from c7_inference_ros.tools.inspect_engine import manifest_report
 from c7_inference_ros.tools.int8_calibration import int8_quantizer
+from c7_inference_ros.tools.interruption import raise_if_interrupted
 
 #: How long a builder may take to notice that it was interrupted.
 _GRACE_S = 5.0
@@ -68,14 +69,20 @@ def run_compile(values: Mapping[str, Any], console: Console) -> int:
     with ExitStack() as stack:
         stack.enter_context(_ending_within(_GRACE_S, console))
         progress = stack.enter_context(console.progress('compiling'))
+
+        def on_progress(part: str, done: int, total: int) -> None:
+            raise_if_interrupted()
+            progress.update(part, done, total)
+
         quantize = None
         if request.calibration is not None:
             quantize = stack.enter_context(int8_quantizer(
-                request.calibration, progress.update, console.say))
+                replace(request.calibration, profiles=build.profiles), on_progress, console.say))
         try:
             result = compile_engine(
                 source.path, build, source=source, private_key=request.sign_key,
-                on_progress=progress.update, tell=console.say, quantize=quantize)
+                on_progress=on_progress, tell=console.say, quantize=quantize)
+            raise_if_interrupted()
         except EngineBuildError as error:
             raise EngineBuildError(_as_settings(str(error))) from error
     _tell(result, console)

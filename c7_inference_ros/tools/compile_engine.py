@@ -46,19 +46,20 @@ from c7_inference_ros.tools.compile_arguments import PROGRAM
 from c7_inference_ros.tools.compile_command import run_compile
 from c7_inference_ros.tools.console import BAD_INPUT
 from c7_inference_ros.tools.console import Console
-from c7_inference_ros.tools.console import ending_as_interrupted
+from c7_inference_ros.tools.console import drop_output
 from c7_inference_ros.tools.console import GOOD
 from c7_inference_ros.tools.console import INTERRUPTED
 from c7_inference_ros.tools.console import NO
 from c7_inference_ros.tools.console import table
 from c7_inference_ros.tools.console import TERMINATED
-from c7_inference_ros.tools.console import Terminated
 from c7_inference_ros.tools.engine_verdicts import engine_row
 from c7_inference_ros.tools.engine_verdicts import judge
 from c7_inference_ros.tools.engine_verdicts import list_engines
 from c7_inference_ros.tools.engine_verdicts import Trust
 from c7_inference_ros.tools.inspect_engine import inspect_engine
 from c7_inference_ros.tools.inspect_engine import report
+from c7_inference_ros.tools.interruption import ending_as_interrupted
+from c7_inference_ros.tools.interruption import Terminated
 
 _COLUMNS = ('MODEL', 'PRECISION', 'GPU', 'PLATFORM', 'TENSORRT', 'SIZE', 'BUILT (UTC)', 'HERE')
 _KEYS = ('model', 'precision', 'gpu', 'platform', 'tensorrt', 'size', 'built')
@@ -85,8 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Terminated:
         return console.fail(['asked to end; nothing half-written was left'], TERMINATED)
     except BrokenPipeError:
-        # Whoever read our output is gone; Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # whoever read it is gone
         return NO
     except Exception as error:
         traceback.print_exc()
@@ -166,7 +166,8 @@ def _path(values: Mapping[str, Any], name: str, shown: str) -> Path:
         path = setting_values.path(values[name])
     except setting_values.ValueProblem as problem:
         raise ConfigurationError(f'{shown} is {values[name]!r}, {problem}') from problem
-    if name == 'engine' and path.is_dir():
+    # Not Path.is_dir(), which raises where the folder may not be entered.
+    if name == 'engine' and os.path.isdir(path):
         raise ConfigurationError(f'{path} is a folder, expected an engine; {PROGRAM} list {path} '
                                  f'shows those in it')
     return path

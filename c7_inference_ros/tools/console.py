@@ -25,7 +25,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 import json
 import os
-import signal
+import re
 import sys
 import threading
 import time
@@ -33,6 +33,9 @@ from typing import Any
 from typing import Iterator
 from typing import Mapping
 from typing import Sequence
+from typing import TextIO
+
+from c7_inference_ros.errors import C7Error
 
 GOOD, NO, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 #: Without a terminal, progress is one line in this many seconds.
@@ -40,10 +43,12 @@ _PLAIN_INTERVAL_S = 10.0
 #: Width of a progress bar with its text, and of the text behind it.
 _COLUMNS, _PART_WIDTH = 100, 40
 _UNITS = ('KiB', 'MiB', 'GiB', 'TiB')
+#: What a terminal acts upon instead of showing it, changes of the writing direction included.
+_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]')
 
 
-class Terminated(BaseException):
-    """The process was asked to end; ended as after Ctrl-C."""
+class OutputError(C7Error):
+    """Standard output takes nothing any more."""
 
 
 class Console:
@@ -64,7 +69,12 @@ class Console:
         """Tell on standard error what is being done."""
         if self._progress is not None:
             self._progress.hide()
-        print(f'{self.program}: {text}', file=sys.stderr, flush=True)
+        try:
+            _print_line(f'{self.program}: {text}', sys.stderr)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # on a full disk for example; the result matters, and where else to say it
 
     def warn(self, text: str) -> None:
         """Tell on standard error what may surprise."""
@@ -73,12 +83,24 @@ class Console:
     def result(self, text: str) -> None:
         """Print a line of the result; nothing with ``--json``."""
         if not self.is_json:
-            print(text, flush=True)
+            self._print(text)
 
     def result_json(self, values: Mapping[str, Any]) -> None:
         """Print the result with ``--json``; nothing without."""
         if self.is_json:
-            print(json.dumps(values, indent=2, allow_nan=False), flush=True)
+            for line in json.dumps(values, indent=2, allow_nan=False).splitlines():
+                self._print(line)
+
+    def _print(self, line: str) -> None:
+        try:
+            _print_line(line, sys.stdout)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_output()
+            raise OutputError(
+                f'standard output cannot be written: {error.strerror or error}; what was asked '
+                f'for is done, send its result somewhere else') from error
 
     def fail(self, problems: Sequence[str], exit_code: int, **others: Any) -> int:
         """
@@ -242,35 +264,25 @@ def size_text(count: int | None) -> str:
     return f'{size:.1f} {unit}'
 
 
-@contextmanager
-def ending_as_interrupted() -> Iterator[None]:
-    """
-    Let SIGINT and SIGTERM end the block with an exception, also where a parent ignores them.
+def drop_output() -> None:
+    """Send standard output nowhere; Python would complain once more when it flushes the rest."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    :raises KeyboardInterrupt: after SIGINT.
-    :raises Terminated: after SIGTERM or SIGHUP.
-    """
-    try:
-        before = {
-            signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
-            **{number: signal.signal(number, _terminate)
-               for number in (signal.SIGTERM, signal.SIGHUP)}}
-    except ValueError:  # not the main thread: whoever called has the signals
-        yield
+
+def _print_line(text: str, stream: TextIO | None) -> None:
+    """Print a line; what the stream cannot show, or would act upon, is escaped."""
+    if stream is None:  # it was closed before the program began
         return
+    text = _CONTROL.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated(number)
+        text.encode(stream.encoding, stream.errors or 'strict')
+    except UnicodeEncodeError:
+        text = text.encode(stream.encoding, 'backslashreplace').decode(stream.encoding)
+    print(text, file=stream, flush=True)
 
 
 def _has_bar() -> bool:
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return False
     try:
         import tqdm
