@@ -29,6 +29,8 @@ from typing import TypeVar
 from c7_inference_ros.errors import EngineSchemaMismatchError
 
 _Value = TypeVar('_Value')
+#: Counts, sizes and dimensions have 64 bits; Python's integers, and so JSON's, have no end.
+_LARGEST = (1 << 63) - 1
 
 
 class JsonReader:
@@ -147,8 +149,8 @@ class JsonReader:
         return value if isinstance(value, list) else self._refuse(key, value, 'a list')
 
     def _integer(self, key: str, value: Any, minimum: int) -> int:
-        if type(value) is not int or value < minimum:
-            self._refuse(key, value, f'a whole number from {minimum}')
+        if type(value) is not int or not minimum <= value <= _LARGEST:
+            self._refuse(key, value, f'a whole number from {minimum} to {_LARGEST}')
         return value
 
     def _path(self, key: str) -> str:

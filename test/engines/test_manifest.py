@@ -161,6 +161,14 @@ def test_what_the_file_could_not_give_back_is_not_written(changes, key):
     ('accuracy__dataset_sha256', '', "accuracy.dataset_sha256 is ''"),
     ('warnings__0', 0, r'warnings\[0\] is 0'), ('build_seconds', '1', "build_seconds is '1'"),
     ('built_at', None, 'built_at is None'), ('model', 7, 'model is 7'),
+    ('io_bytes', 1 << 63, f'io_bytes is {1 << 63}, expected a whole number from 0 to'),
+    ('inputs__0__max_shape__0', 10 ** 400, r'inputs\[0\].max_shape\[0\] is 1000'),
+    ('weights_bytes', 10 ** 400, 'weights_bytes is 1000'),
+    ('processing__labels', 5, 'processing.labels is 5, expected a list'),
+    ('processing__labels', {'0': 'car'}, 'processing.labels is .*, expected a list'),
+    ('processing__labels__0', 1, r'processing.labels\[0\] is 1, expected text'),
+    ('processing__decoder', 1, 'processing.decoder is 1, expected text'),
+    ('processing__preprocess', [], r'processing.preprocess is \[\], expected an object'),
 ])
 def test_other_values_are_refused_by_key(path, value, expected):
     with pytest.raises(EngineSchemaMismatchError, match=expected) as caught:

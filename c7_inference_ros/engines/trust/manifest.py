@@ -144,7 +144,7 @@ def _manifest(reader: JsonReader) -> EngineManifest:
         branch=reader.text('branch'),
         settings=reader.mapping('settings'),
         metadata=reader.texts_by_key('metadata'),
-        processing=reader.mapping('processing'),
+        processing=_processing(reader),
         calibration=reader.optional('calibration', reader.mapping),
         accuracy=reader.optional('accuracy', lambda key: _accuracy(reader.inside(key))),
         warnings=reader.texts('warnings'),
@@ -176,6 +176,16 @@ def _profile(reader: JsonReader) -> OptimizationProfile:
 def _range(reader: JsonReader) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     reader.only(['min', 'opt', 'max'])
     return reader.integers('min'), reader.integers('opt'), reader.integers('max')
+
+
+def _processing(reader: JsonReader) -> dict[str, Any]:
+    """Read what the node will take its settings from; the values are judged there."""
+    inside = reader.inside('processing')
+    for key, read in (('preprocess', inside.mapping), ('decoder', inside.text),
+                      ('labels', inside.texts)):
+        if key in inside.keys():
+            inside.optional(key, read)
+    return reader.mapping('processing')
 
 
 def _accuracy(reader: JsonReader) -> AccuracyCheck:
