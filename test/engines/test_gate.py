@@ -433,6 +433,30 @@ def test_links_within_the_folder_are_followed(tmp_path, suffix):
     EngineGate(ORIN).validate(path)
 
 
+@pytest.mark.parametrize('suffix', ['', '.json', '.sha256'])
+def test_a_link_that_is_turned_after_it_was_looked_at(tmp_path, monkeypatch, suffix):
+    """What is opened is a file of the folder, whatever happens to its name in between."""
+    path = publish(tmp_path / 'engines')
+    stored, foreign = path.with_name('stored' + suffix), tmp_path / ('foreign' + suffix)
+    beside(path, suffix).rename(stored)
+    beside(path, suffix).symlink_to(stored.name)
+    foreign.write_bytes(stored.read_bytes())
+    real = os.path.realpath
+
+    def turn(name, *arguments, **options):
+        found = real(name, *arguments, **options)
+        if os.fspath(name) == os.fspath(beside(path, suffix)):
+            stored.unlink()
+            stored.symlink_to(foreign)
+            monkeypatch.undo()
+        return found
+
+    monkeypatch.setattr(os.path, 'realpath', turn)
+    with pytest.raises(InferenceRuntimeError):
+        EngineGate(ORIN).validate(path)
+    assert stored.is_symlink()
+
+
 @pytest.mark.parametrize('target', ['../elsewhere', 'within/x', '/etc/hostname', 'nothing'])
 def test_other_links_are_refused(tmp_path, target):
     path = publish(tmp_path / 'engines')
