@@ -118,6 +118,11 @@ def write_problem(error: OSError, path: Path) -> str:
     if error.errno == errno.EROFS:
         return (f'{path} cannot be written: {path.parent} is mounted read-only; '
                 f'choose another folder')
+    if error.errno == errno.EEXIST:
+        return (f'{path} cannot be written: a file has the name that a folder should have; move '
+                f'it away, or choose another folder')
+    if error.errno == errno.ENAMETOOLONG:
+        return f'{path} cannot be written: its name is too long; choose a shorter one'
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return f'{path} cannot be written: {path.parent} is no folder; create it, or correct it'
     return f'{path} cannot be written: {error.strerror or error}; check the medium it lies on'

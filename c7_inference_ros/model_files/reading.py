@@ -39,6 +39,10 @@ def open_model_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         # Without O_NONBLOCK, opening a named pipe waits for a writer that never comes.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise EngineDeserializeError(
+                f'{path} is a link to {os.readlink(path)}, which does not exist; correct the link '
+                f'or the path') from error
         raise EngineDeserializeError(f'{path} does not exist{_beside(path)}; correct the path'
                                      ) from error
     except PermissionError as error:

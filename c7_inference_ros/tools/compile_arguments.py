@@ -74,6 +74,8 @@ def parse(argv: Sequence[str] | None) -> Arguments:
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, allow_abbrev=False, epilog=_EXIT_CODES, description=(
         'Build TensorRT engines from ONNX models, and look into those that were built.'))
+    parser.add_argument('--json', dest='is_json', action='store_true',
+                        help='as behind the command: print one JSON object')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', parser_class=_Parser)
     _add_compile(commands)
     inspect = _add(commands, 'inspect', 'show what is in an engine, from its header and its '
@@ -101,7 +103,9 @@ def _add(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f'{summary[0].upper()}{summary[1:]}.', epilog=_EXIT_CODES,
         allow_abbrev=False)
+    # Without a default, or it would take back what was said before the command.
     command.add_argument('--json', dest='is_json', action='store_true',
+                         default=argparse.SUPPRESS,
                          help='print one JSON object on standard output, and nothing else there')
     return command
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace
+import os
 from pathlib import Path
+import stat
 from typing import Any
 from typing import Mapping
 
@@ -40,6 +42,7 @@ from c7_inference_ros.tools.compile_settings import BY_NAME
 from c7_inference_ros.tools.compile_settings import check_settings
 from c7_inference_ros.tools.compile_settings import read_config_file
 from c7_inference_ros.tools.int8_request import CalibrationRequest
+from c7_inference_ros.tools.int8_request import IMPLICIT
 from c7_inference_ros.tools.node_parameters import load_parameter_file
 from c7_inference_ros.vision.labels import load_labels
 from c7_inference_ros.vision.preprocess_spec import resolve_preprocess
@@ -52,7 +55,8 @@ _CALIBRATION = {
     'images': 'calibration_images', 'bag': 'calibration_bag', 'topic': 'calibration_topic',
     'every': 'calibration_every', 'min_images': 'calibration_min_images',
     'max_images': 'calibration_max_images', 'accuracy_images': 'accuracy_images',
-    'accuracy_annotations': 'accuracy_annotations', 'max_drop': 'max_map_drop'}
+    'accuracy_annotations': 'accuracy_annotations', 'max_drop': 'max_map_drop',
+    'method': 'calibration_method'}
 
 
 @dataclass(frozen=True)
@@ -256,11 +260,15 @@ def _contradictions(values: Mapping[str, Any], origins: Mapping[str, str]) -> li
     if not any(name in values for name in _SOURCES):
         problems += [f'{origins[name]} needs --calibration-images or --calibration-bag; add one'
                      for name in ('calibration_min_images', 'calibration_max_images',
-                                  'accuracy_images') if name in values]
+                                  'calibration_method', 'accuracy_images') if name in values]
     elif 'params_file' not in values and 'preprocess' not in values:
         name = next(name for name in _SOURCES if name in values)
         problems.append(f'{origins[name]} needs to know what the model wants done to an image; '
                         f'add --params-file, or preprocess in CONFIG.json')
+    if values.get('calibration_method') == IMPLICIT and 'accuracy_images' in values:
+        problems.append(f'{origins["accuracy_images"]} cannot be with implicit calibration, whose '
+                        f'engine ONNX Runtime cannot run; take it away, or set '
+                        f'--calibration-method explicit')
     if 'calibration_images' in values and 'calibration_bag' in values:
         problems.append(f'{origins["calibration_images"]} and {origins["calibration_bag"]} are '
                         f'two sources; take one of them away')
@@ -290,8 +298,23 @@ def _missing_files(final: Mapping[str, Any], origins: Mapping[str, str]) -> list
         path = final.get(name)
         if path is None:
             continue
-        if not path.exists():
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
             problems.append(f'{origins[name]} is {path}, which does not exist; correct the path')
-        elif name in _FOLDERS and not path.is_dir():
-            problems.append(f'{origins[name]} is {path}, which is a file, expected a folder')
+        except OSError as error:
+            problems.append(f'{origins[name]} is {path}, which cannot be looked at '
+                            f'({error.strerror}); correct the path or its permissions')
+        else:
+            if name in _FOLDERS and not is_folder:
+                problems.append(f'{origins[name]} is {path}, which is a file, expected a folder')
+    folder = final.get('output_dir')
+    if folder is not None and os.path.lexists(folder) and not os.path.isdir(folder):
+        problems.append(f'{origins["output_dir"]} is {folder}, which is no folder; give another')
+    for name in ('model', 'output_dir', 'timing_cache'):
+        try:
+            str(final.get(name, '')).encode()
+        except UnicodeEncodeError:
+            problems.append(f'{origins[name]} is {str(final[name])!r}, expected a name in UTF-8, '
+                            f'which is all that the builder takes; rename it')
     return problems

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,12 @@ def judge(path: Path, trust: Trust, facts: HostFacts | None = None) -> Verdict:
     :param facts: this machine, where it was looked at already.
     :raises ConfigurationError: the key or the list cannot be used, or there is no such file.
     """
-    if not path.exists() and not path.is_symlink():
-        raise ConfigurationError(f'{path} does not exist; correct the path')
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigurationError(f'{path} does not exist; correct the path') from error
+    except OSError:
+        pass  # the gate says why
     gate: EngineGate | None = None
     stage = 'name'
     try:

@@ -165,7 +165,8 @@ def test_writers_at_the_same_time_leave_one_whole_file(target):
 @pytest.mark.parametrize('number, words', [
     (errno.ENOSPC, 'the disk is full'), (errno.EDQUOT, 'the disk is full'),
     (errno.EACCES, 'may not write'), (errno.EROFS, 'read-only'), (errno.ENOENT, 'is no folder'),
-    (errno.EIO, 'check the medium')])
+    (errno.EEXIST, 'a file has the name that a folder should have'),
+    (errno.ENAMETOOLONG, 'choose a shorter one'), (errno.EIO, 'check the medium')])
 def test_problems_are_put_into_one_line(tmp_path, number, words):
     line = write_problem(OSError(number, os.strerror(number)), tmp_path / 'thing.bin')
     assert words in line

@@ -134,6 +134,8 @@ def open_engine(path: Path) -> Iterator[EngineParts]:
     """
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise _no_permission(path.parent) from error
     except OSError as error:
         raise EngineDeserializeError(
             f'{path.parent} cannot be opened as the folder of {path.name}: '
@@ -249,8 +251,12 @@ def _missing_engine(path: Path, error: OSError) -> EngineDeserializeError:
             f'{path} does not exist (its folder has {", ".join(names[:5]) or "no engine"}{more}); '
             f'compile the model with compile_engine, or correct the path')
     if isinstance(error, PermissionError):
-        return EngineDeserializeError(
-            f'{path} may not be read by this user (uid {os.geteuid()}); run the node as the owner '
-            f'of the engines (their files are for their owner alone), or change the owner')
+        return _no_permission(path)
     return EngineDeserializeError(
         f'{path} cannot be opened: {error.strerror or error}; correct the path')
+
+
+def _no_permission(path: Path) -> EngineDeserializeError:
+    return EngineDeserializeError(
+        f'{path} may not be read by this user (uid {os.geteuid()}); run this as the owner of the '
+        f'engines (folder and files are for their owner alone), or change the owner')
