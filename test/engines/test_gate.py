@@ -441,14 +441,17 @@ def test_a_link_that_is_turned_after_it_was_looked_at(tmp_path, monkeypatch, suf
     beside(path, suffix).rename(stored)
     beside(path, suffix).symlink_to(stored.name)
     foreign.write_bytes(stored.read_bytes())
+    kept = tmp_path / 'kept'
     real = os.path.realpath
 
     def turn(name, *arguments, **options):
+        if os.fspath(name) != os.fspath(beside(path, suffix)):
+            return real(name, *arguments, **options)
+        if stored.is_symlink():
+            kept.replace(stored)
         found = real(name, *arguments, **options)
-        if os.fspath(name) == os.fspath(beside(path, suffix)):
-            stored.unlink()
-            stored.symlink_to(foreign)
-            monkeypatch.undo()
+        stored.rename(kept)
+        stored.symlink_to(foreign)
         return found
 
     monkeypatch.setattr(os.path, 'realpath', turn)
