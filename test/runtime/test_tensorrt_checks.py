@@ -277,19 +277,26 @@ def test_an_engine_that_says_it_cannot_be_captured_is_not(bench, scale, monkeypa
 
 # Buffers and shapes ---------------------------------------------------------------------------
 
-@pytest.mark.parametrize('is_integrated', [False, True])
-def test_an_output_that_is_larger_for_smaller_inputs(monkeypatch, tmp_path, is_integrated):
-    """Its memory moves; what was settled for other shapes must not read where it was."""
-    bench = Bench(monkeypatch, tmp_path / 'engines', is_integrated=is_integrated)
-    model = save(
+@pytest.fixture
+def rest(tmp_path):
+    """Write a model whose output is the larger the smaller its input is."""
+    return save(
         tmp_path / 'rest.onnx',
         [node('Shape', ['x'], ['batch'], end=1), node('Sub', ['all', 'batch'], ['rest']),
          node('ReduceSum', ['x'], ['sum'], keepdims=0), node('Expand', ['sum', 'rest'], ['y'])],
         {'x': ('FLOAT', ['batch', 4])}, {'y': ('FLOAT', ['rest'])},
         weights={'all': np.array([3000], np.int64)})
+
+
+REST = {'x': ((1, 4), (1, 4), (2000, 4))}
+
+
+@pytest.mark.parametrize('is_integrated', [False, True])
+def test_an_output_that_is_larger_for_smaller_inputs(monkeypatch, tmp_path, rest, is_integrated):
+    """Its memory moves; what was settled for other shapes must not read where it was."""
+    bench = Bench(monkeypatch, tmp_path / 'engines', is_integrated=is_integrated)
     runtime = bench.runtime()
-    handle = runtime.deserialize_engine(bench.engine(
-        model, profiles=[{'x': ((1, 4), (1, 4), (2000, 4))}]))
+    handle = runtime.deserialize_engine(bench.engine(rest, profiles=[REST]))
     assert handle.outputs[0].max_shape == (1000,)
     held = []
     for seed, batch in enumerate((2000, 1500, 2000, 1, 1500, 2000, 1)):
@@ -298,10 +305,43 @@ def test_an_output_that_is_larger_for_smaller_inputs(monkeypatch, tmp_path, is_i
         assert found.shape == (3000 - batch,)
         np.testing.assert_allclose(found, feed['x'].sum(), rtol=1e-4)
         held.append(found)
+    assert handle.engine_memory.taken(False) == 2000 * 16 + 2999 * 4
     held.clear()
     del found
+    if not is_integrated:
+        blocks = sum(block.size for block in bench.gpu.memory.blocks.values())
+        assert handle.engine_memory.taken(True) + runtime._arena.size == blocks
     runtime.close()
     bench.assert_released()
+
+
+@pytest.mark.parametrize('function, is_integrated', [
+    ('cuMemAlloc', False), ('cuMemHostAlloc', False), ('cuMemHostAlloc', True)])
+def test_an_output_that_cannot_grow_leaves_no_address_of_what_was_freed(
+        monkeypatch, tmp_path, rest, function, is_integrated):
+    bench = Bench(monkeypatch, tmp_path / 'engines', is_integrated=is_integrated)
+    runtime = bench.runtime()
+    handle = runtime.deserialize_engine(bench.engine(rest, profiles=[REST]))
+    bench.gpu.fail(function, 2, times=2 if function == 'cuMemAlloc' else 1)  # PyCUDA tries again
+    with pytest.raises(OutOfMemoryError, match='output y'):
+        runtime.infer(handle, feed_of(handle, 0, {'x': (1, 4)}))
+    for seed, batch in enumerate((2000, 2000, 2000, 1, 2000)):
+        feed = feed_of(handle, seed, {'x': (batch, 4)})
+        np.testing.assert_allclose(runtime.infer(handle, feed)['y'], feed['x'].sum(), rtol=1e-4)
+    runtime.close()
+    bench.assert_released()
+    bench.doubles.assert_clean()
+
+
+@pytest.mark.parametrize('place', ['device', 'host'])
+def test_memory_that_cannot_be_had_is_not_noted(bench, device, place):
+    budget = MemoryBudget(MIB, MIB)
+    memory = EngineMemory(device, budget.reserve('model', []), 'model')
+    bench.gpu.fail('cuMemAlloc' if place == 'device' else 'cuMemHostAlloc', 1)
+    with pytest.raises(InferenceError):
+        (memory.device_memory if place == 'device' else memory.page_locked)(1000, 'it')
+    assert memory.taken(True) == memory.taken(False) == 0
+    assert not budget.totals()[place].measured_bytes
 
 
 def test_a_part_of_the_page_locked_input_is_copied_to_its_beginning(bench, dynamic):

@@ -60,11 +60,17 @@ class TensorBuffer:
     @property
     def address(self) -> int:
         """Where TensorRT finds the tensor; 0 before there is memory."""
-        if self._on_device is not None:
-            return self._on_device.address
+        if self.is_copied:
+            return self._on_device.address if self._on_device is not None else 0
         if self._host is None:
             return 0
         return self._host.device_address if self._is_mapped else self._host.address
+
+    def has_room(self, size: int) -> bool:
+        """Return whether :meth:`reserve` would change nothing."""
+        return (self._host is not None and self._host.size >= size
+                and (not self.is_copied or (
+                    self._on_device is not None and self._on_device.size >= size)))
 
     def reserve(self, size: int) -> None:
         """Have room for a number of bytes, on the host and on the device."""

@@ -274,12 +274,11 @@ class TensorrtExecution:
             if any(size < 0 for size in shape):
                 self._leave_open(buffer)
                 continue
-            before = buffer.address
-            buffer.reserve(buffer.bytes_of(shape))
-            if buffer.address != before:
-                # Views and graphs of other shapes may lie in the memory that was there before.
+            size = buffer.bytes_of(shape)
+            if not buffer.has_room(size):
+                # Other shapes were settled with the memory that goes now, also if no other comes.
                 self._bindings.clear()
-                self._replay.drop()
+                buffer.reserve(size)
             context.set_address(name, buffer.address)
             outputs[name] = buffer.view(shape)
         inputs = {one.spec.name: one.view(shapes[one.spec.name]) for one in self._inputs}
