@@ -17,6 +17,7 @@
 import gc
 
 from c7_inference_ros.errors import DeviceLostError
+from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.runtime.cuda.device import open_device
@@ -365,3 +366,33 @@ def test_combinations_of_shapes_are_not_kept_for_ever(bench, dynamic):
         assert len(handle.execution._bindings) <= execution._MAX_BINDINGS
     runtime.close()
     bench.assert_released()
+
+
+# What an engine may say of its tensors ---------------------------------------------------------
+
+@pytest.mark.parametrize('method, answer, words', [
+    ('get_tensor_format', lambda trt: trt.TensorFormat.CHW4, "'x' has the memory layout CHW4"),
+    ('get_tensor_dtype', lambda trt: trt.DataType.BF16, "'x' has elements of type BF16"),
+    ('get_tensor_mode', lambda trt: trt.TensorIOMode.NONE, "'x' is neither input nor output"),
+    ('get_tensor_mode', lambda trt: trt.TensorIOMode.INPUT, 'built of an empty network')])
+def test_tensors_that_arrays_cannot_hold_are_refused(bench, scale, monkeypatch, method, answer,
+                                                     words):
+    given = answer(bench.trt)
+    monkeypatch.setattr(bench.trt.ICudaEngine, method, lambda self, *arguments: given)
+    with pytest.raises(EngineDeserializeError, match=words) as caught:
+        bench.runtime().deserialize_engine(bench.engine(scale))
+    assert '\n' not in str(caught.value)
+    del caught
+    gc.collect()
+    bench.assert_released()
+
+
+@pytest.mark.parametrize('probe', ['cuCtxSynchronize', 'cuMemGetInfo'])
+def test_after_an_error_each_of_the_two_harmless_calls_tells_a_broken_context(bench, device,
+                                                                              probe):
+    """The error itself may be of the call; waiting may succeed where nothing is on its way."""
+    bench.gpu.fail('cuMemHostAlloc', 1)
+    bench.gpu.fail(probe, 1)
+    with pytest.raises(DeviceLostError, match=f'{probe} failed'):
+        device.page_locked(100, 'it')
+    assert device.lost
