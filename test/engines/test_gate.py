@@ -619,6 +619,28 @@ def test_an_owner_who_is_somebody_else_is_a_warning(tmp_path):
     assert 'belongs to uid 12345' in warning
 
 
+def test_an_engine_that_is_larger_than_memory(tmp_path):
+    """A hole in a file takes no disk; nobody asked the gate for its memory first."""
+    path = publish(tmp_path / 'engines')
+    os.truncate(path, 1 << 42)
+    code = ('import resource, sys\n'
+            'from pathlib import Path\n'
+            'from c7_inference_ros.engines.trust.gate import EngineGate\n'
+            'from c7_inference_ros.engines.types import HostTuple\n'
+            'from c7_inference_ros.errors import EngineDeserializeError\n'
+            'resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n'
+            'gate = EngineGate(HostTuple("87", "36.4.3", "tensorrt", "10.3.0"))\n'
+            'try:\n'
+            '    gate.validate(Path(sys.argv[1]))\n'
+            'except EngineDeserializeError as error:\n'
+            '    print(error)\n')
+    done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+                          timeout=60, check=False)
+    assert f'has {1 << 42} bytes, more than this process gets memory for' in done.stdout, (
+        done.stderr)
+
+
 def test_files_that_may_not_be_read(tmp_path):
     """Somebody else runs the node; root, who may read everything, becomes another user."""
     path = publish(tmp_path / 'engines')
@@ -653,7 +675,8 @@ def test_files_that_may_not_be_read(tmp_path):
     beside(path, '.json').chmod(0)
     assert 'no readable manifest' in refusal()
     path.parent.chmod(0)
-    assert 'cannot be opened as the folder' in refusal()
+    # The folder is the working directory there.
+    assert '. may not be read by this user' in refusal()
     path.parent.chmod(0o700)
 
 

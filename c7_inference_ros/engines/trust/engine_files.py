@@ -77,7 +77,7 @@ class OpenPart:
         """
         Read the file from its start, at most so many bytes and one.
 
-        :raises EngineDeserializeError: the medium fails.
+        :raises EngineDeserializeError: the medium fails, or there is no memory for it.
         """
         pieces = []
         done = 0
@@ -89,11 +89,15 @@ class OpenPart:
                     break
                 pieces.append(piece)
                 done += len(piece)
+            return pieces[0] if len(pieces) == 1 else b''.join(pieces)
         except OSError as error:
             raise EngineDeserializeError(
                 f'{self.path} cannot be read: {error.strerror or error}; check the medium it lies '
                 f'on') from error
-        return pieces[0] if len(pieces) == 1 else b''.join(pieces)
+        except MemoryError as error:
+            raise EngineDeserializeError(
+                f'{self.path} has {self.size} bytes, more than this process gets memory for; copy '
+                f'it again if it was smaller where it was built, or free memory') from error
 
 
 class EngineParts:
