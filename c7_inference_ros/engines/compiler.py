@@ -32,6 +32,7 @@ from pathlib import Path
 import time
 from typing import Any
 from typing import Callable
+from typing import ContextManager
 from typing import Mapping
 
 from c7_inference_ros.engines.build_key import build_parts
@@ -82,7 +83,8 @@ class Quantization:
         the parser, or None.
     :param kept: number of nodes that stay in float32 in it where the others are float16, or None.
     :param warnings: of making it.
-    :param calibrator: calibrator object for implicit INT8 (TensorRT 10.x), or None.
+    :param calibrating: gives the calibrator object for implicit INT8 (TensorRT 10.x) while the
+        engine is built, and fails where calibration did; None without one.
     :param calibration_cache: verified cache for implicit INT8 (TensorRT 10.x), or None.
     :param accuracy: how the quantised model compares with the original, or None.
     """
@@ -91,7 +93,7 @@ class Quantization:
     onnx: Path | None = None
     kept: int | None = None
     warnings: tuple[str, ...] = ()
-    calibrator: Any = None
+    calibrating: Callable[[], ContextManager[Any]] | None = None
     calibration_cache: Path | None = None
     accuracy: AccuracyCheck | None = None
 
@@ -170,11 +172,15 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
             quantization.onnx, quantization.kept, quantization.warnings
         ) if quantization and quantization.onnx else (
             stack.enter_context(buildable_model(source, config, builder, path)))
-        built = builder.build(BuildRequest(
+        wanted = BuildRequest(
             model.path, source.path.name, config, not builder.has_weak_typing,
-            calibrator=quantization.calibrator if quantization else None,
             calibration_cache=quantization.calibration_cache if quantization else None,
-            on_progress=on_progress, host=host))
+            on_progress=on_progress, host=host)
+        if quantization and quantization.calibrating:
+            with quantization.calibrating() as calibrator:
+                built = builder.build(replace(wanted, calibrator=calibrator))
+        else:
+            built = builder.build(wanted)
         if read_onnx_source(source.path).sha256 != source.sha256:
             raise EngineBuildError(f'{source.path} was changed while its engine was being built; '
                                    f'compile it again when nothing writes it any more')

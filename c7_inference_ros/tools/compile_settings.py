@@ -36,6 +36,7 @@ from c7_inference_ros.parameter_spec import build
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.parameter_spec import specs_of
 from c7_inference_ros.tools import setting_values as read
+from c7_inference_ros.tools.int8_request import METHODS
 from c7_inference_ros.tools.setting_values import Setting
 
 PRECISIONS = tuple(mode.value for mode in PrecisionMode)
@@ -113,6 +114,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting('preprocess', preprocess,
             'What the model wants done to an image; travels in the manifest.', 'OBJECT',
             group=_PROCESSING, is_json_only=True),
+    Setting('calibration_method', read.choice(METHODS),
+            'What finds INT8 ranges: explicit (Q/DQ pairs in the model), or implicit (the '
+            'calibrator of TensorRT 10.x); explicit unless given.', 'METHOD', group=_INT8),
     Setting('calibration_images', read.path, 'Folder of images that INT8 ranges come from.',
             'DIR', group=_INT8, is_path=True),
     Setting('calibration_bag', read.path, 'Rosbag that INT8 ranges come from.', 'BAG',

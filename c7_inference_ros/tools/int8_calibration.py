@@ -52,10 +52,6 @@ from c7_inference_ros.engines.building.builder import EngineBuilder
 from c7_inference_ros.engines.building.builder import OnProgress
 from c7_inference_ros.engines.calibration.calibration_cache import CACHE_SUFFIX
 from c7_inference_ros.engines.calibration.calibration_cache import CalibrationCache
-from c7_inference_ros.engines.calibration.calibration_table import ALGORITHM as TABLE_ALGORITHM
-from c7_inference_ros.engines.calibration.calibration_table import CalibrationTable
-from c7_inference_ros.engines.calibration.calibration_table import parse_table
-from c7_inference_ros.engines.calibration.calibrator import ImplicitDataset
 from c7_inference_ros.engines.calibration.entropy import ALGORITHM
 from c7_inference_ros.engines.calibration.int8_model import Int8Maker
 from c7_inference_ros.engines.calibration.int8_model import QuantizedModel
@@ -73,14 +69,16 @@ from c7_inference_ros.engines.onnx_source import OnnxSource
 from c7_inference_ros.engines.types import AccuracyCheck
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.tools.calibration_data import calibration_feeds
+from c7_inference_ros.tools.implicit_calibration import implicit_quantization
 from c7_inference_ros.tools.int8_request import CalibrationRequest
+from c7_inference_ros.tools.int8_request import IMPLICIT
 from c7_inference_ros.tools.int8_request import prepare
 from c7_inference_ros.tools.int8_request import PreparedCalibration
 from c7_inference_ros.tools.layer_choice import choose_layers
 from c7_inference_ros.tools.layer_choice import LayerChoice
 
-__all__ = ['calibrate', 'CalibrationRequest', 'implicit_calibration_inputs', 'int8_quantizer',
-           'Int8Model', 'prepare', 'PreparedCalibration']
+__all__ = ['calibrate', 'CalibrationRequest', 'int8_quantizer', 'Int8Model', 'prepare',
+           'PreparedCalibration']
 
 _log = logging.getLogger(__name__)
 
@@ -183,6 +181,9 @@ def int8_quantizer(request: CalibrationRequest,
     """
     with tempfile.TemporaryDirectory(prefix='c7_int8.') as folder:
         def run(source: OnnxSource, builder: EngineBuilder, stem: Path) -> Quantization:
+            if request.method == IMPLICIT:
+                return implicit_quantization(request, source, builder, stem, Path(folder),
+                                             on_progress, tell)
             check_explicit_support(builder.package, builder.version)
             # Ranges are good for every builder, so that the engine's name says too much.
             cache = request.cache or stem.with_name(source.path.stem + CACHE_SUFFIX)
@@ -197,22 +198,6 @@ def int8_quantizer(request: CalibrationRequest,
                                 accuracy=made.accuracy)
 
         yield run
-
-
-def implicit_calibration_inputs(prepared: PreparedCalibration, tensorrt_version: str
-                                ) -> tuple[ImplicitDataset, CalibrationCache[CalibrationTable]]:
-    """
-    Return what :func:`c7_inference_ros.engines.calibration.calibrator.implicit_calibration` needs.
-
-    :param tensorrt_version: of the TensorRT 10.x that builds.
-    """
-    inputs = tuple(spec.name for spec in prepared.source.inputs if spec.dtype.kind == 'f')
-    dataset = ImplicitDataset(
-        lambda: iter(calibration_feeds(prepared.dataset, prepared.contract)),
-        len(prepared.dataset), 1, inputs)
-    return dataset, CalibrationCache(
-        prepared.cache, prepared.parts_for(f'TensorRT {TABLE_ALGORITHM}', tensorrt_version),
-        lambda data: parse_table(data, tensorrt_version, inputs))
 
 
 def _reuse_choice(prepared: PreparedCalibration, maker: Int8Maker,

@@ -27,6 +27,7 @@ from c7_inference_ros.engines.calibration.entropy import ALGORITHM
 from c7_inference_ros.engines.calibration.quantization import quantizer_version
 from c7_inference_ros.engines.onnx_source import OnnxSource
 from c7_inference_ros.engines.onnx_source import read_onnx_source
+from c7_inference_ros.engines.types import OptimizationProfile
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.pipeline.model_contract import ModelContract
 from c7_inference_ros.pipeline.model_contract import resolve_contract
@@ -42,6 +43,7 @@ from c7_inference_ros.tools.calibration_data import PictureFolder
 
 MAX_DROP = 0.03
 SEARCH_TIMEOUT_S = 600.0
+EXPLICIT, IMPLICIT = METHODS = ('explicit', 'implicit')
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class CalibrationRequest:
     :param high_precision_nodes: patterns of layers that stay float32 whatever their accuracy.
     :param is_half: whether layers that are not int8 become float16 in the model; else the
         builder chooses by its flags.
+    :param method: ``explicit`` Q/DQ, or ``implicit``: the calibrator of TensorRT 10.x.
+    :param profiles: that the engine is built with, as far as they were given.
     :param search_timeout_s: after this long the search for layers takes the best that it has.
     """
 
@@ -83,6 +87,8 @@ class CalibrationRequest:
     max_drop: float = MAX_DROP
     high_precision_nodes: tuple[str, ...] = ()
     is_half: bool = True
+    method: str = EXPLICIT
+    profiles: tuple[OptimizationProfile, ...] = ()
     search_timeout_s: float = SEARCH_TIMEOUT_S
 
 

@@ -36,9 +36,9 @@ from c7_inference_ros.tools import calibration_data
 from c7_inference_ros.tools.accuracy import mean_average_precision
 from c7_inference_ros.tools.accuracy import OnnxDetector
 from c7_inference_ros.tools.calibration_data import BagTopic
+from c7_inference_ros.tools.implicit_calibration import implicit_calibration_inputs
 from c7_inference_ros.tools.int8_calibration import calibrate
 from c7_inference_ros.tools.int8_calibration import CalibrationRequest
-from c7_inference_ros.tools.int8_calibration import implicit_calibration_inputs
 from c7_inference_ros.tools.int8_calibration import int8_quantizer
 from c7_inference_ros.tools.int8_calibration import prepare
 import pytest

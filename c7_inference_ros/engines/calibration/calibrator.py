@@ -213,7 +213,8 @@ class CalibrationSession:
     def _keep(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
-            _log.error('INT8 calibration failed: %s', error)
+            # As text: whoever keeps log records would keep the frames of the error, too.
+            _log.error('INT8 calibration failed: %s', str(error))
 
 
 @contextmanager
