@@ -22,21 +22,32 @@ those that need PyTorch. Arguments go to pytest; with a file or folder of tests 
 the first of the runs takes place.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from typing import Callable
 import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / '.build' / 'test'
+# Whether a run was good, and its line of the summary.
+Result = tuple[bool, str]
 # The folders of tests that import neither ROS nor a message package.
 CORE = ('config', 'doubles', 'engines', 'runtime', 'thermal', 'vision', 'pipeline')
 NOT_HERE = 'its environment could not be built, see above'
 # A hung middleware fails its test; no test of this package takes this long.
 TIMEOUT_S = 300
 NOTHING_COLLECTED = 5
+# The small environments run so many at a time; their tests wait for one core each.
+AT_A_TIME = min(2, len(os.sched_getaffinity(0)))
+# Where what a thread runs writes to; standard output when it has no file.
+_output = threading.local()
+_printing = threading.Lock()
 
 
 def describe(python: str) -> str:
@@ -60,18 +71,20 @@ def count(report: pathlib.Path) -> 'dict[str, int]':
 
 
 def run_suite(title: str, python: str, targets: 'list[str]',
-              arguments: 'list[str]') -> 'tuple[bool, str]':
+              arguments: 'list[str]') -> Result:
     """Run pytest once; return whether it is good, and its line of the summary."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f'{title.replace(" ", "_")}.xml'
     report.unlink(missing_ok=True)
     versions = describe(python)
-    print(f'\n=== {title}: {versions} ===', flush=True)
+    output = getattr(_output, 'file', None)
+    print(f'\n=== {title}: {versions} ===', flush=True, file=output)
     started = time.monotonic()
     status = subprocess.run(
         [python, '-m', 'pytest', f'--timeout={TIMEOUT_S}', f'--junitxml={report}',
          '-o', f'cache_dir={REPORTS / "cache"}', *arguments, *targets],
-        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdin=subprocess.DEVNULL).returncode
+        cwd=ROOT, env={**os.environ, 'PYTHONPATH': str(ROOT)}, stdin=subprocess.DEVNULL,
+        stdout=output, stderr=output and subprocess.STDOUT).returncode
     seconds = time.monotonic() - started
     counts = count(report) if report.exists() else {}
     # An expression given with -k may match nothing in one of the runs; that is no failure.
@@ -95,14 +108,16 @@ def main() -> int:
     if is_named:
         results.append((True, line('skipped', 'core', 'tests were named: only these ran')))
     elif core:
-        results += [run_core('core with NumPy 2', 'numpy2', core, arguments),
-                    run_core('core on Python 3.10', 'py310', core, arguments),
-                    run_marked('builder API of TensorRT 10', 'rtx14',
-                               ['test/doubles', 'test/engines'], 'builder', arguments)]
-        if os.environ.get('TORCH', '0') not in ('', '0'):
-            results.append(run_marked('runtimes with PyTorch', 'torch', ['test/runtime'],
-                                      'torch', arguments))
-        else:
+        jobs = [lambda: run_core('core with NumPy 2', 'numpy2', core, arguments),
+                lambda: run_core('core on Python 3.10', 'py310', core, arguments),
+                lambda: run_marked('builder API of TensorRT 10', 'rtx14',
+                                   ['test/doubles', 'test/engines'], 'builder', arguments)]
+        is_asked_for = os.environ.get('TORCH', '0') not in ('', '0')
+        if is_asked_for:
+            jobs.append(lambda: run_marked('runtimes with PyTorch', 'torch', ['test/runtime'],
+                                           'torch', arguments))
+        results += side_by_side(jobs)
+        if not is_asked_for:
             results.append((True, line('skipped', 'runtimes with PyTorch',
                                        'not asked for: make test TORCH=1')))
     print('\n' + '\n'.join(text for _, text in results))
@@ -117,8 +132,27 @@ def names_tests(arguments: 'list[str]') -> bool:
                for argument in arguments if argument.startswith('test'))
 
 
+def side_by_side(jobs: list[Callable[[], Result]]) -> list[Result]:
+    """Run jobs, :data:`AT_A_TIME`; print what each has written when it has ended."""
+    print(f'\n{len(jobs)} more suites in environments of their own, {AT_A_TIME} at a time; each '
+          f'is printed when it has ended', flush=True)
+
+    def run(job: Callable[[], Result]) -> Result:
+        with tempfile.TemporaryFile('w+', errors='replace') as file:
+            _output.file = file
+            try:
+                return job()
+            finally:
+                file.seek(0)
+                with _printing:
+                    print(file.read(), end='', flush=True)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return list(pool.map(run, jobs))
+
+
 def run_core(title: str, name: str, targets: 'list[str]',
-             arguments: 'list[str]') -> 'tuple[bool, str]':
+             arguments: 'list[str]') -> Result:
     """Build one of the small environments when needed and run the core's tests in it."""
     if name == 'py310' and sys.version_info[:2] == (3, 10):
         return True, line('skipped', title, 'the whole suite ran on Python 3.10')
@@ -132,7 +166,7 @@ def run_core(title: str, name: str, targets: 'list[str]',
 
 
 def run_marked(title: str, name: str, targets: 'list[str]', mark: str,
-               arguments: 'list[str]') -> 'tuple[bool, str]':
+               arguments: 'list[str]') -> Result:
     """Build an environment when needed and run the tests that have a mark in it."""
     if build(name) != 0:
         return False, line('FAILED', title, NOT_HERE)
@@ -141,8 +175,10 @@ def run_marked(title: str, name: str, targets: 'list[str]', mark: str,
 
 def build(name: str) -> int:
     """Build an environment if it is not there; return the exit status."""
+    output = getattr(_output, 'file', None)
     return subprocess.run([ROOT / 'dev' / 'build_env.sh', name], cwd=ROOT,
-                          stdin=subprocess.DEVNULL).returncode
+                          stdin=subprocess.DEVNULL, stdout=output,
+                          stderr=output and subprocess.STDOUT).returncode
 
 
 def python_of(name: str) -> str:

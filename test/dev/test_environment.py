@@ -22,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -162,6 +163,25 @@ class TestSuites:
         monkeypatch.setattr(run_tests, 'build', lambda name: 1)
         good, text = run_tests.run_marked('title', 'torch', ['test/runtime'], 'torch', [])
         assert not good and 'could not be built' in text
+
+    def test_runs_beside_each_other_print_whole(self, capfd):
+        run_tests = load('run_tests')
+        both = threading.Barrier(run_tests.AT_A_TIME, timeout=30)
+
+        def job(name):
+            def run():
+                for count in range(3):
+                    both.wait()  # lines of two runs come in turns
+                    print(name, count, file=run_tests._output.file)
+                return name != 'bad', name
+            return run
+
+        names = ['good', 'bad'][:run_tests.AT_A_TIME]
+        assert run_tests.side_by_side([job(name) for name in names]) == [
+            (name != 'bad', name) for name in names]
+        printed = capfd.readouterr().out
+        for name in names:
+            assert ''.join(f'{name} {count}\n' for count in range(3)) in printed
 
     def test_ci_asks_for_pytorch(self):
         text = (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
