@@ -20,6 +20,7 @@ from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.runtime.base import MemoryItem
 from c7_inference_ros.runtime.memory_budget import format_table
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
+from c7_inference_ros.runtime.memory_budget import Reservation
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -148,6 +149,56 @@ def test_two_threads_cannot_both_pass():
             thread.join()
         assert len(passed) == 1
         assert budget.totals()['device'].predicted_bytes == 51
+
+
+@pytest.mark.parametrize('function', ['reserve', 'record', 'resize'])
+def test_nobody_is_admitted_while_another_is(monkeypatch, function):
+    """Without the lock both would be looked at before either is noted; a race rarely shows it."""
+    budget = make()
+    held = [budget.reserve(f'model{number}', []) for number in range(2)]
+    inside = threading.Barrier(2)
+    original = Reservation.charged
+
+    def charged(self, is_device):
+        value = original(self, is_device)
+        try:
+            inside.wait(0.05)  # never met with the lock: the other one waits outside
+        except threading.BrokenBarrierError:
+            pass
+        return value
+
+    monkeypatch.setattr(Reservation, 'charged', charged)
+    passed = []
+
+    def load(number):
+        try:
+            if function == 'reserve':
+                budget.reserve(f'other{number}', [device(60)])
+            elif function == 'resize':
+                held[number].resize([device(60)])
+            elif not held[number].record(True, 60):
+                return
+            passed.append(number)
+        except OutOfMemoryError:
+            pass
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(passed) == 1
+
+
+def test_a_place_that_is_over_its_limit_hinders_only_who_needs_it():
+    budget = make()
+    second = budget.reserve('second', [device(40)])
+    budget.reserve('model', [device(60)]).commit(0, 140)
+    budget.reserve('other', [host(10)])
+    with pytest.raises(OutOfMemoryError):
+        budget.reserve('third', [device(1)])
+    second.resize([device(30)])  # less is always allowed
+    assert second.predicted(True) == 30
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, 60),

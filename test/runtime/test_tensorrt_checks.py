@@ -15,7 +15,9 @@
 """What a double alone does not miss: waits, checked answers, and reasons that are told."""
 
 import gc
+import sys
 
+from c7_inference_ros.engines.trust.gate import EngineGate
 from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.errors import InferenceError
@@ -26,6 +28,7 @@ from c7_inference_ros.runtime.trt import execution
 from c7_inference_ros.runtime.trt.activation_arena import ActivationArena
 from c7_inference_ros.runtime.trt.engine_memory import EngineMemory
 from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
+from c7_inference_ros.runtime.trt.graph_replay import GraphReplay
 import numpy as np
 import pytest
 from runtime_models import node
@@ -147,6 +150,12 @@ def test_memory_that_is_freed_at_once_is_waited_for(bench, device, pool, phase, 
     assert not bench.gpu.memory.blocks
 
 
+def test_memory_at_the_wrong_multiple_is_refused_and_given_back(bench, device, pool):
+    assert pool.allocate(5000, 1 << 60, device.stream_handle) is None
+    assert 'asked for 5000 bytes at a multiple of' in pool.refusal
+    assert not bench.gpu.memory.blocks and pool.by_phase() == {}
+
+
 @pytest.mark.parametrize('is_idle', [False, True])
 def test_what_tensorrt_kept_is_waited_for_and_freed(bench, device, pool, is_idle):
     first = pool.allocate(5000, 256, device.stream_handle)
@@ -191,6 +200,54 @@ def test_shared_activations_are_waited_for_before_they_move(bench, device):
     for user in (first, second):
         arena.leave(user)
     assert arena.size == 0
+
+
+def test_a_graph_that_the_arena_made_void_is_freed(bench, scale):
+    runtime = bench.runtime()
+    for index in range(3):
+        runtime.deserialize_engine(bench.engine(scale, name=f'model{index}',
+                                                context_bytes=(index + 1) * MIB))
+        assert len(bench.gpu.primary.graphs) == index + 1
+    runtime.close()
+    bench.assert_released()
+
+
+def test_what_was_changed_in_between_is_not_recorded_at_once(device):
+    """The first enqueue after a change prepares, which no graph can hold."""
+    replay = GraphReplay(device)
+    replay.is_wanted = True
+    enqueued = []
+
+    def enqueue():
+        enqueued.append(device.is_capturing)
+
+    for drops in (False, True, False, False):
+        if drops:
+            replay.drop()
+        replay.run('shapes', 1, enqueue)
+    assert enqueued == [False, False, True]
+    replay.drop()
+
+
+def test_the_plan_is_gone_before_the_context_is_made(bench, scale, monkeypatch):
+    plans, holders = [], []
+    validate, create = EngineGate.validate, bench.trt.ICudaEngine.create_execution_context
+
+    def validating(self, *arguments, **named):
+        trusted = validate(self, *arguments, **named)
+        plans.append(trusted.data)
+        return trusted
+
+    def creating(self, *arguments):
+        holders.append(sys.getrefcount(plans[0]) - 2)  # the list and the call itself
+        return create(self, *arguments)
+
+    monkeypatch.setattr(EngineGate, 'validate', validating)
+    monkeypatch.setattr(bench.trt.ICudaEngine, 'create_execution_context', creating)
+    runtime = bench.runtime()
+    runtime.deserialize_engine(bench.engine(scale))
+    assert holders == [0]
+    runtime.close()
 
 
 # Answers ------------------------------------------------------------------------------------
@@ -310,6 +367,8 @@ def test_an_output_that_is_larger_for_smaller_inputs(monkeypatch, tmp_path, rest
     held.clear()
     del found
     if not is_integrated:
+        weights = sum(handle.pool.by_phase().values())
+        assert handle.engine_memory.taken(True) == weights + 2000 * 16 + 2999 * 4
         blocks = sum(block.size for block in bench.gpu.memory.blocks.values())
         assert handle.engine_memory.taken(True) + runtime._arena.size == blocks
     runtime.close()
