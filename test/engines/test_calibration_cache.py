@@ -193,6 +193,14 @@ def test_a_forged_explanation_grants_nothing(stored):
     assert not other.check().is_reusable
 
 
+@pytest.mark.parametrize('suffix', ['', '.sha256', '.dataset_sha256'])
+def test_what_is_too_large_is_said_to_be(stored, suffix):
+    """A hole in a file takes no disk; of such a file no more is read than of a cache."""
+    os.truncate(file(stored, suffix), 1 << 40)
+    with pytest.raises(CalibrationCacheError, match='bytes, which no calibration cache has'):
+        make(stored).check()
+
+
 def test_a_pipe_is_no_cache(stored):
     file(stored, '.sha256').unlink()
     os.mkfifo(file(stored, '.sha256'))
