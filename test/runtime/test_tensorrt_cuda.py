@@ -409,6 +409,23 @@ def test_handles_pass_through_ctypes_whole(bench):
     device.close()
 
 
+def test_only_the_thread_that_captures_is_held_to_the_rules_of_capturing():
+    """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, 1: with 0, any other thread may break the capture."""
+    calls = []
+
+    class Library:
+
+        def __getattr__(self, name):
+            def function(*arguments):
+                calls.append((name, arguments))
+                return 0
+            self.__dict__[name] = function
+            return function
+
+    CudaDriver(Library()).begin_capture(5)
+    assert calls == [('cuStreamBeginCapture_v2', (5, 1))]
+
+
 def test_a_machine_without_the_driver_and_one_with_an_old_driver(monkeypatch):
     def missing(name):
         raise OSError(f'{name}: cannot open shared object file')
