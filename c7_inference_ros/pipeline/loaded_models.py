@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable
 
@@ -171,12 +172,11 @@ class LoadedModels:
                            PrecisionMode(model.precision), full_name)
 
     def _release(self) -> None:
-        for pipeline in self.pipelines.values():
-            pipeline.release()
-        # A runtime with a GPU holds its context until the last of its thread.
-        close = getattr(self._runtime, 'close', None)
-        if close is not None:
-            close()
+        with ExitStack() as undo:  # one that fails keeps the others from nothing
+            # A runtime with a GPU holds its context until the last of its thread.
+            undo.callback(getattr(self._runtime, 'close', lambda: None))
+            for pipeline in self.pipelines.values():
+                undo.callback(pipeline.release)
 
 
 def _extras(config: NodeConfig, model: ModelConfig) -> dict[str, str]:

@@ -114,3 +114,21 @@ def test_the_tensorrt_provider_is_told_the_precision(tmp_path, monkeypatch, prov
         load_models({'a': str(model)}, runtime='onnx_trt_ep', execution_providers=providers,
                     **{'models.a.precision': 'int8'})
     assert told == [expected]
+
+
+def test_a_model_that_cannot_be_released_keeps_no_other_one(tmp_path, monkeypatch):
+    told, closed = [], []
+    config = load_config({
+        'runtime': 'dummy', 'model_names': ['a', 'b'],
+        **{f'models.{name}.path': script(tmp_path, name) for name in 'ab'}})
+    models = LoadedModels(config, FrameScheduler(config.camera_names), None, told.append)
+    monkeypatch.setattr(type(models.runtime), 'close', lambda self: closed.append(self),
+                        raising=False)
+
+    def fail():
+        raise RuntimeError('stuck')
+
+    models.pipelines['b'].release = fail
+    assert models.release(5.0)
+    assert 'a' not in [row.name for row in models.budget.table()]
+    assert closed == [models.runtime] and [str(error) for error in told] == ['stuck']

@@ -262,3 +262,14 @@ def test_float16_and_bool_tensors(tmp_path, runtime):
     found = runtime.infer(handle, {'x': np.array([1, 2, 3], np.float16),
                                    'z': np.array([2, 2, 4], np.float16)})
     assert found['y'].tolist() == [True, False, True]
+
+
+def test_closing_releases_the_models_and_the_gpu(budget, tmp_path, monkeypatch):
+    runtime = build_inference_runtime('onnx_trt_ep', budget=budget)
+    closed = []
+    monkeypatch.setattr(runtime._query, 'close', lambda: closed.append('gpu'))
+    handle = runtime.deserialize_engine(EngineCacheEntry(scale_model(tmp_path / 'scale.onnx')))
+    runtime.close()
+    runtime.close()
+    assert handle.is_released and closed == ['gpu', 'gpu']
+    assert budget.totals()['host'].predicted_bytes == 0

@@ -109,7 +109,8 @@ class OnnxTrtEpRuntime:
         self._thermal = thermal
         self._handles: dict[OnnxHandle, MadeSession] = {}
         self._label = ', '.join(self._chosen)
-        self._read_free_device = read_free_device or CudaQuery(device).free_bytes
+        self._query = CudaQuery(device)
+        self._read_free_device = read_free_device or self._query.free_bytes
         self._cache = SessionCache(
             directory, read_versions or (lambda: versions_of(self._ort, device)), cache_refusal)
 
@@ -200,6 +201,12 @@ class OnnxTrtEpRuntime:
             handle.close()
             if self._handles:
                 self._label = self._running()
+
+    def close(self) -> None:
+        """Release every model and let go of the GPU; idempotent."""
+        for handle in list(self._handles):
+            self.release_engine(handle)
+        self._query.close()
 
     def thermal_state(self) -> ThermalState:
         """Return the latest thermal snapshot; the unavailable one when none was injected."""
