@@ -196,6 +196,12 @@ def test_another_machine_or_precision_has_a_file_of_its_own(model, config, host)
         EngineGate(host).validate(jetson.entry.path)
 
 
+def test_an_engine_for_any_gpu_is_reused_beside_another_one(model, config, host):
+    built = compile_engine(model, config, host=replace(host, device_name='NVIDIA RTX A2000'))
+    again = compile_engine(model, config, host=replace(host, device_name='NVIDIA L4'))
+    assert (built.status, again.status) == ('BUILT', 'REUSED')
+
+
 def test_another_version_is_named(model, config, host):
     config.output_dir.mkdir()
     old = f'small_net_v2__smany_jpx86_rtx1.6.0.1_{config.precision.value}.engine'

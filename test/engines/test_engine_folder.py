@@ -73,6 +73,19 @@ def test_folder_and_files_are_for_their_owner_alone(folder, umask):
     assert set(modes(folder).values()) == {0o600}
 
 
+def test_a_new_folder_is_never_open_to_others(folder, monkeypatch):
+    """Not even for the moment between its making and the setting of its mode."""
+    seen = []
+    monkeypatch.setattr(os, 'chmod', lambda path, mode: seen.append(
+        stat.S_IMODE(os.stat(path).st_mode)))
+    before = os.umask(0)
+    try:
+        EngineFolder(folder)
+    finally:
+        os.umask(before)
+    assert seen == [0o700]
+
+
 def test_a_folder_that_is_there_keeps_its_mode(folder):
     folder.mkdir()
     folder.chmod(0o755)
