@@ -86,6 +86,23 @@ def test_a_new_folder_is_never_open_to_others(folder, monkeypatch):
     assert seen == [0o700]
 
 
+def test_a_link_that_is_planted_meanwhile_is_not_written_through(folder, monkeypatch):
+    path = publish(folder)
+    before = path.read_bytes()
+    victim = folder.parent / 'victim'
+    victim.write_bytes(b'precious')
+    real = EngineFolder._write_next
+
+    def plant(self, target, parts, sha256):
+        target.with_name(target.name + '.next').symlink_to(victim)
+        real(self, target, parts, sha256)
+
+    monkeypatch.setattr(EngineFolder, '_write_next', plant)
+    with pytest.raises(EngineBuildError):
+        publish(folder, io_bytes=5)
+    assert victim.read_bytes() == b'precious' and path.read_bytes() == before
+
+
 def test_a_folder_that_is_there_keeps_its_mode(folder):
     folder.mkdir()
     folder.chmod(0o755)
