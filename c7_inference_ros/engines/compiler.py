@@ -188,7 +188,11 @@ def compile_engine(onnx_path: Path, config: BuildConfig, *, host: HostTuple | No
         folder.publish(name, built.plan, manifest, private_key)
         del built  # the bytes are read again now
         # What the runtime will do: an engine that it would refuse is no result.
-        manifest = EngineGate(host).validate(path, config.precision).manifest
+        trusted = EngineGate(host).validate(path, config.precision)
+        manifest = trusted.manifest
+        for warning in trusted.warnings:
+            tell(f'warning: {warning}')
+        del trusted
     return _result(path, manifest, BUILT, reason, started)
 
 

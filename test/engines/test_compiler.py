@@ -99,6 +99,15 @@ def test_built_then_reused(model, config, host):
     assert again.seconds < 1.0
 
 
+def test_a_folder_that_others_can_write_is_said(model, config, host):
+    config.output_dir.mkdir()
+    config.output_dir.chmod(0o777)
+    told = []
+    assert compile_engine(model, config, host=host, tell=told.append).status == 'BUILT'
+    warning, = (line for line in told if line.startswith('warning: '))
+    assert str(config.output_dir) in warning and 'others' in warning
+
+
 def test_the_manifest_says_everything(model, config, host):
     manifest = compile_engine(model, config, host=host).manifest
     path = next(config.output_dir.glob('*.engine'))
@@ -411,6 +420,8 @@ def test_calibration_travels_and_its_change_is_named(tmp_path, config, host):
     assert second.reason == 'calibration changed (dataset_sha256)'
     third = compile_engine(model, int8, host=host, quantize=quantize('b' * 64, 0.48))
     assert third.reason == 'accuracy check changed (measured)'
+    exactly = compile_engine(model, int8, host=host, quantize=quantize('b' * 64, 0.47))
+    assert exactly.status == 'BUILT' and exactly.manifest.accuracy.drop == 0.03
 
     before = files(config.output_dir)
     with pytest.raises(EngineSchemaMismatchError, match='as int8 has mAP50 0.4600 on 17 images, '

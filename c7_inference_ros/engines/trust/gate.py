@@ -58,8 +58,6 @@ from c7_inference_ros.errors import EngineSidecarMissingError
 
 _FIELDS = {'sm': 'compute capability', 'platform': 'L4T release or x86',
            'package': 'TensorRT package', 'version': 'TensorRT version'}
-#: 0.5 - 0.47 is a little more than 0.03.
-_ROUNDING = 1e-9
 _COMPILE = 'compile the model on this machine with compile_engine'
 
 
@@ -206,12 +204,12 @@ class EngineGate:
                     f'engines.max_accuracy_drop is {self._max_accuracy_drop:g}; compile it again '
                     f'with an accuracy check, or set the parameter to 1.0')
             return
-        if check.drop > check.limit + _ROUNDING:
+        if check.drop > check.limit:
             raise EngineSchemaMismatchError(
                 f'{path.name} lost {check.drop:.4f} of {check.metric} against float32, more than '
                 f'the {check.limit:g} that it was built with as its limit; compile it again with '
                 f'better calibration data, or with another precision')
-        if check.drop > self._max_accuracy_drop + _ROUNDING:
+        if check.drop > self._max_accuracy_drop:
             raise EngineSchemaMismatchError(
                 f'{path.name} lost {check.drop:.4f} of {check.metric} against float32, and '
                 f'engines.max_accuracy_drop is {self._max_accuracy_drop:g}; raise the parameter, '
