@@ -12,8 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Fixtures of the runtime tests; also makes ``runtime_models`` importable in any import mode."""
+"""Fixtures of the runtime tests; also makes their helpers importable in any import mode."""
 
+import gc
 from pathlib import Path
 import sys
 
@@ -27,3 +28,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 def budget():
     """Return a budget that everything fits into."""
     return MemoryBudget(4 << 30, 4 << 30)
+
+
+@pytest.fixture(params=['10.3'])
+def bench(request, monkeypatch, tmp_path):
+    """Return the doubles of one generation; fails where something undefined was done to them."""
+    from tensorrt_bench import Bench
+    bench = Bench(monkeypatch, tmp_path / 'engines', request.param)
+    yield bench
+    gc.collect()
+    bench.doubles.assert_clean()
+
+
+@pytest.fixture
+def scale(tmp_path):
+    """Return the model y = 2 * x of one image."""
+    from runtime_models import scale_model
+    return scale_model(tmp_path / 'scale.onnx')
+
+
+@pytest.fixture
+def dynamic(tmp_path):
+    """Return the same with an open batch."""
+    from runtime_models import scale_model
+    return scale_model(tmp_path / 'dynamic.onnx', batch='batch')

@@ -33,7 +33,6 @@ import numpy as np
 import pytest
 from runtime_models import node
 from runtime_models import save
-from runtime_models import scale_model
 from simulated_stream import SimulatedStream
 from simulated_stream import Work
 from tensorrt_bench import Bench
@@ -41,24 +40,6 @@ from tensorrt_bench import feed_of
 from tensorrt_bench import MIB
 
 PROFILE = {'x': ((1, 3, 4, 4), (2, 3, 4, 4), (20, 3, 4, 4))}
-
-
-@pytest.fixture(params=['10.3'])
-def bench(request, monkeypatch, tmp_path):
-    bench = Bench(monkeypatch, tmp_path / 'engines', request.param)
-    yield bench
-    gc.collect()
-    bench.doubles.assert_clean()
-
-
-@pytest.fixture
-def scale(tmp_path):
-    return scale_model(tmp_path / 'scale.onnx')
-
-
-@pytest.fixture
-def dynamic(tmp_path):
-    return scale_model(tmp_path / 'dynamic.onnx', batch='batch')
 
 
 # Waits --------------------------------------------------------------------------------------

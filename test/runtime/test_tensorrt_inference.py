@@ -28,7 +28,6 @@ import numpy as np
 import pytest
 from runtime_models import node
 from runtime_models import save
-from runtime_models import scale_model
 from runtime_models import shared_model
 from tensorrt_bench import Bench
 from tensorrt_bench import feed_of
@@ -41,24 +40,6 @@ HOT = {'cuMemcpyHtoDAsync', 'cuMemcpyDtoHAsync', 'cuStreamSynchronize', 'execute
 #: Sizes of the open dimensions of the shared models.
 SIZES = {'unk__2121': 96, 'unk__2122': 128}
 PROFILE = {'x': ((1, 3, 4, 4), (2, 3, 4, 4), (4, 3, 4, 4))}
-
-
-@pytest.fixture(params=['10.3'])
-def bench(request, monkeypatch, tmp_path):
-    bench = Bench(monkeypatch, tmp_path / 'engines', request.param)
-    yield bench
-    gc.collect()
-    bench.doubles.assert_clean()
-
-
-@pytest.fixture
-def scale(tmp_path):
-    return scale_model(tmp_path / 'scale.onnx')
-
-
-@pytest.fixture
-def dynamic(tmp_path):
-    return scale_model(tmp_path / 'dynamic.onnx', batch='batch')
 
 
 def calls_of(bench, runtime, handle, feed):

@@ -45,7 +45,6 @@ from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
 from c7_inference_ros.runtime.trt.runtime import TensorrtRuntime
 import numpy as np
 import pytest
-from runtime_models import scale_model
 from tensorrt_bench import Bench
 from tensorrt_bench import feed_of
 from tensorrt_bench import MIB
@@ -53,24 +52,6 @@ from tensorrt_bench import on_thread
 
 GENERATIONS = ('10.3', '10.16', '11.1', 'rtx1.4', 'rtx1.7')
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(params=['10.3'])
-def bench(request, monkeypatch, tmp_path):
-    bench = Bench(monkeypatch, tmp_path / 'engines', request.param)
-    yield bench
-    gc.collect()
-    bench.doubles.assert_clean()
-
-
-@pytest.fixture
-def scale(tmp_path):
-    return scale_model(tmp_path / 'scale.onnx')
-
-
-@pytest.fixture
-def dynamic(tmp_path):
-    return scale_model(tmp_path / 'dynamic.onnx', batch='batch')
 
 
 PROFILE = {'x': ((1, 3, 4, 4), (2, 3, 4, 4), (4, 3, 4, 4))}

@@ -27,7 +27,6 @@ from c7_inference_ros.runtime.trt.gpu_allocator import GpuMemoryPool
 from c7_inference_ros.runtime.trt.gpu_allocator import make_allocator
 import numpy as np
 import pytest
-from runtime_models import scale_model
 from tensorrt_bench import Bench
 from tensorrt_bench import feed_of
 from tensorrt_bench import MIB
@@ -35,19 +34,6 @@ from tensorrt_bench import on_thread
 
 IO = 448
 ALLOCATIONS = {'cuMemAlloc', 'cudaMalloc', 'cuMemHostAlloc', 'cuDevicePrimaryCtxRetain'}
-
-
-@pytest.fixture(params=['10.3'])
-def bench(request, monkeypatch, tmp_path):
-    bench = Bench(monkeypatch, tmp_path / 'engines', request.param)
-    yield bench
-    gc.collect()
-    bench.doubles.assert_clean()
-
-
-@pytest.fixture
-def scale(tmp_path):
-    return scale_model(tmp_path / 'scale.onnx')
 
 
 def device_rows(bench):
