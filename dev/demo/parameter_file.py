@@ -22,6 +22,8 @@ from typing import Any
 from typing import Iterable
 from typing import Mapping
 
+from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.tools.node_parameters import read_parameter_file
 from demo.errors import DemoError
 
 _KEY = 'ros__parameters'
@@ -33,22 +35,10 @@ def read_parameters(path: Path) -> dict[str, Any]:
 
     :raises DemoError: when the file is no parameter file.
     """
-    import yaml
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = ' '.join(str(error).split())
-        raise DemoError(f'{path} cannot be read as YAML ({reason})', exit_code=2) from error
-    groups = [group[_KEY] for group in content.values()
-              if isinstance(group, dict) and isinstance(group.get(_KEY), dict)
-              ] if isinstance(content, dict) else []
-    if not groups:
-        raise DemoError(f'{path} has no {_KEY}, expected a parameter file as config/demo.yaml',
-                        exit_code=2)
-    flat: dict[str, Any] = {}
-    for group in groups:
-        _flatten(group, '', flat)
-    return flat
+        return read_parameter_file(path)
+    except ConfigurationError as error:
+        raise DemoError(str(error), exit_code=2) from error
 
 
 def write_parameters(values: Mapping[str, Any], comments: Iterable[str], path: Path) -> None:
@@ -70,11 +60,3 @@ def write_parameters(values: Mapping[str, Any], comments: Iterable[str], path: P
     body = yaml.safe_dump({'/**': {_KEY: nested}}, sort_keys=False, allow_unicode=True,
                           default_flow_style=None, width=95)
     path.write_text(f'{head}{body}', encoding='utf-8')
-
-
-def _flatten(group: Mapping[str, Any], prefix: str, into: dict[str, Any]) -> None:
-    for key, value in group.items():
-        if isinstance(value, dict):
-            _flatten(value, f'{prefix}{key}.', into)
-        else:
-            into[f'{prefix}{key}'] = value

@@ -162,7 +162,7 @@ def test_model_names_become_topics(file, name):
 
 
 @pytest.mark.parametrize('text, words', [
-    ('a: [', 'cannot be read as YAML'), ('a: 1', 'no ros__parameters'), ('', 'no ros__param')])
+    ('a: [', 'is no YAML'), ('a: 1', 'no ros__parameters'), ('', 'no ros__param')])
 def test_a_file_without_parameters_is_refused(text, words, tmp_path):
     path = tmp_path / 'params.yaml'
     path.write_text(text)
