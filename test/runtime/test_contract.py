@@ -14,8 +14,8 @@
 
 """What every runtime does the same, over every strategy that can be imported here."""
 
-import hashlib
 import gc
+import hashlib
 import inspect
 import os
 from pathlib import Path
@@ -372,5 +372,5 @@ def test_fifty_rounds_leave_nothing_behind(strategy, runtime):
         if count == 4:
             before = measure()
     after = measure()
-    assert after[1:] == before[1:], 'file descriptors or threads are left'
+    assert after[1] <= before[1] and after[2] <= before[2], 'file descriptors or threads are left'
     assert after[0] - before[0] < 2 << 20, f'{after[0] - before[0]} bytes grew in 45 rounds'
