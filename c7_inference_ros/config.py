@@ -31,6 +31,12 @@ from typing import Iterator
 from typing import Mapping
 
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import DiagnosticsConfig
+from c7_inference_ros.parameter_groups import EngineConfig
+from c7_inference_ros.parameter_groups import MemoryConfig
+from c7_inference_ros.parameter_groups import PreprocessConfig
+from c7_inference_ros.parameter_groups import shedding_problems
+from c7_inference_ros.parameter_groups import ThermalConfig
 from c7_inference_ros.parameter_spec import build
 from c7_inference_ros.parameter_spec import Mutability
 from c7_inference_ros.parameter_spec import nearest
@@ -39,7 +45,6 @@ from c7_inference_ros.parameter_spec import ParameterSpec
 from c7_inference_ros.parameter_spec import specs_of
 
 STRUCTURAL, CONFIGURE, DYNAMIC = Mutability.STRUCTURAL, Mutability.CONFIGURE, Mutability.DYNAMIC
-GIB = 1 << 30
 #: Strategies of :func:`c7_inference_ros.runtime.factory.build_inference_runtime`.
 RUNTIMES = ('tensorrt', 'onnx_trt_ep', 'pytorch_fp16', 'dummy')
 PRECISIONS = ('fp32', 'fp16', 'int8', 'mixed')
@@ -48,48 +53,6 @@ DECODERS = ('auto', 'yolox', 'yolov5', 'yolov8', 'yolov10', 'detr', 'efficient_n
 #: One of these stands for "every one" in an array of names.
 EVERY = '*'
 _NAME = re.compile(r'[a-z](_?[a-z0-9])*')
-
-
-@dataclass(frozen=True)
-class PreprocessConfig:
-    """What a model wants done to an image; network value = (pixel * scale - mean) / std."""
-
-    resize: str = parameter(
-        'letterbox', 'Keep the aspect ratio and pad, or stretch to the input size.', CONFIGURE,
-        choices=('letterbox', 'stretch'))
-    anchor: str = parameter(
-        'center', 'Where the letterboxed picture lies in the input.', CONFIGURE,
-        choices=('center', 'top_left'))
-    interpolation: str = parameter(
-        'linear', 'How pixels are interpolated: area averages when shrinking, costs more, and'
-        ' suits models that suffer from aliasing.', CONFIGURE, choices=('linear', 'area'))
-    pad_value: int = parameter(
-        114, 'Value of the padding, before scale, mean and std.', CONFIGURE,
-        minimum=0, maximum=255)
-    color_order: str = parameter(
-        'rgb', 'Order of the colour channels that the model was trained with.', CONFIGURE,
-        choices=('rgb', 'bgr'))
-    scale: float = parameter(
-        0.00392156862745098, 'Factor of a pixel value; 1/255 by default.', CONFIGURE,
-        minimum=0.0)
-    mean: tuple[float, ...] = parameter(
-        (0.0, 0.0, 0.0), "Subtracted after scaling, in the model's colour order.", CONFIGURE,
-        length=3)
-    std: tuple[float, ...] = parameter(
-        (1.0, 1.0, 1.0), "Divides after subtracting, in the model's colour order.", CONFIGURE,
-        minimum=1e-6, length=3)
-    layout: str = parameter(
-        'auto', 'Layout of the input tensor; auto reads it from the shape.', CONFIGURE,
-        choices=('auto', 'nchw', 'nhwc'))
-    dtype: str = parameter(
-        'auto', 'Element type of the input tensor; auto takes what the model says.', CONFIGURE,
-        choices=('auto', 'float32', 'float16', 'uint8'))
-    width: int = parameter(
-        0, 'Width of the network input where the model leaves it open; 0 takes what the model'
-        ' says.', CONFIGURE, unit='px', minimum=0, maximum=16384)
-    height: int = parameter(
-        0, 'Height of the network input where the model leaves it open; 0 takes what the model'
-        ' says.', CONFIGURE, unit='px', minimum=0, maximum=16384)
 
 
 @dataclass(frozen=True)
@@ -128,6 +91,9 @@ class ModelConfig:
     max_detections: int = parameter(
         300, 'Largest number of detections of one image; the best are kept.', DYNAMIC,
         minimum=1, maximum=10000)
+    priority: int = parameter(
+        0, 'Models of a lower priority are skipped first when load is shed because of heat.',
+        DYNAMIC, minimum=-1000, maximum=1000)
     name: str = ''
 
 
@@ -142,72 +108,10 @@ class CameraConfig:
         ' <image_topic>/compressed.', CONFIGURE, choices=('raw', 'compressed'))
     models: tuple[str, ...] = parameter(
         (EVERY,), 'Names of the models that look at this camera; * is every model.', CONFIGURE)
+    max_rate: float = parameter(
+        0.0, 'Most images a second that are processed, the others are dropped and counted; 0 takes'
+        ' all.', DYNAMIC, unit='Hz', minimum=0.0, maximum=1000.0)
     name: str = ''
-
-
-@dataclass(frozen=True)
-class MemoryConfig:
-    """What the models may take."""
-
-    device_budget_bytes: int = parameter(
-        4 * GIB, 'Device memory that all models together may take.', CONFIGURE, unit='bytes',
-        minimum=0)
-    host_budget_bytes: int = parameter(
-        3 * GIB // 2, 'Host memory that the models may take: resident growth from before they'
-        ' were loaded.', CONFIGURE, unit='bytes', minimum=0)
-    free_floor_bytes: int = parameter(
-        256 << 20, 'Free memory that must be left on the machine when activating.', CONFIGURE,
-        unit='bytes', minimum=0)
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """Which engines are trusted, and how they are run."""
-
-    directory: str = parameter(
-        '', 'Folder of the engines, and of the engine cache of ONNX Runtime; empty looks for'
-        ' engines beside the model, and keeps no such cache.', CONFIGURE)
-    deployment_list: str = parameter(
-        '', 'File with the SHA-256 of every engine that may be loaded (as sha256sum writes it);'
-        ' empty asks for none.', CONFIGURE)
-    public_key: str = parameter(
-        '', 'Ed25519 public key (PEM) that signed the manifests of the engines; empty asks for no'
-        ' signature.', CONFIGURE)
-    max_accuracy_drop: float = parameter(
-        1.0, 'An engine whose manifest records a larger loss of accuracy than this against'
-        ' float32 is refused.', CONFIGURE, minimum=0.0, maximum=1.0)
-    package: str = parameter(
-        'auto', 'Which TensorRT runs engines; auto takes what the engine was built with.',
-        CONFIGURE, choices=('auto', 'tensorrt', 'tensorrt_rtx'))
-    cuda_graph: bool = parameter(
-        True, 'Replay a captured CUDA graph where the engine allows it.', CONFIGURE)
-    device: int = parameter(
-        0, 'Number of the GPU.', CONFIGURE, minimum=0, maximum=63)
-
-
-@dataclass(frozen=True)
-class DiagnosticsConfig:
-    """When /diagnostics warns."""
-
-    max_allowed_processing_time: float = parameter(
-        0.2, 'Processing (taken from the slot to published) that is slower is a warning.',
-        DYNAMIC, unit='s', minimum=0.0, maximum=60.0)
-    max_acceptable_consecutive_delay: float = parameter(
-        1.0, 'Processing that stays slower for this long is an error.', DYNAMIC, unit='s',
-        minimum=0.0, maximum=3600.0)
-    image_timeout: float = parameter(
-        2.0, 'A camera that was silent for longer while active is an error.', DYNAMIC, unit='s',
-        minimum=0.0, maximum=3600.0)
-
-
-@dataclass(frozen=True)
-class ThermalConfig:
-    """How the machine's temperature is watched."""
-
-    poll_rate: float = parameter(
-        1.0, 'How often temperatures are read.', CONFIGURE, unit='Hz', minimum=0.1, maximum=50.0)
-    sysfs_root: str = parameter(
-        '/sys', 'Where sysfs is mounted; a recorded tree replays a hot board.', CONFIGURE)
 
 
 @dataclass(frozen=True)
@@ -314,6 +218,7 @@ def load_config(values: Mapping[str, Any]) -> NodeConfig:
     for camera in config.cameras.values():
         problems += [_unknown_model(camera, wanted, config.model_names)
                      for wanted in camera.models if wanted not in (EVERY, *config.model_names)]
+    problems += shedding_problems(config.thermal)
     if problems:
         raise ConfigurationError(problems)
     return config

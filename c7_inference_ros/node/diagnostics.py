@@ -25,7 +25,7 @@ from typing import Iterable
 from typing import Mapping
 from typing import Sequence
 
-from c7_inference_ros.config import DiagnosticsConfig
+from c7_inference_ros.parameter_groups import DiagnosticsConfig
 from c7_inference_ros.pipeline.accounting import AccountSnapshot
 from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.statistics import STAGES

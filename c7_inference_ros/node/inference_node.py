@@ -22,7 +22,6 @@ import sys
 import traceback
 
 from c7_inference_ros.config import NodeConfig
-from c7_inference_ros.config import ThermalConfig
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.node.diagnostics_publisher import DiagnosticsPublisher
 from c7_inference_ros.node.parameters import NodeParameters
@@ -32,6 +31,7 @@ from c7_inference_ros.node.transitions import ERROR
 from c7_inference_ros.node.transitions import FAILURE
 from c7_inference_ros.node.transitions import guarded
 from c7_inference_ros.node.transitions import SUCCESS
+from c7_inference_ros.parameter_groups import ThermalConfig
 from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.memory_budget import format_table
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher

@@ -29,8 +29,8 @@ from typing import Any
 from typing import Mapping
 
 from c7_inference_ros.config import ModelConfig
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 
 _KNOWN = ('preprocess', 'decoder', 'labels')
 #: Settings whose default leaves the decision to the model.

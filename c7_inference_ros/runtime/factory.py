@@ -21,8 +21,8 @@ from typing import Callable
 from typing import Sequence
 from typing import TYPE_CHECKING
 
-from c7_inference_ros.config import EngineConfig
 from c7_inference_ros.errors import RuntimeNotAvailableError
+from c7_inference_ros.parameter_groups import EngineConfig
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget

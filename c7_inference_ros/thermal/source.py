@@ -22,7 +22,7 @@ from typing import Protocol
 from typing import runtime_checkable
 from typing import Sequence
 
-from c7_inference_ros.thermal.hwmon import LinuxThermalSource
+from c7_inference_ros.thermal.linux import LinuxThermalSource
 from c7_inference_ros.thermal.state import ThermalState
 
 
@@ -35,6 +35,11 @@ class ThermalSource(Protocol):
         """Return a short name for diagnostics."""
         ...
 
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Return the names of the devices that every state of it has, once it is present."""
+        ...
+
     def is_present(self) -> bool:
         """Return whether this machine has what the source reads."""
         ...
@@ -45,6 +50,17 @@ class ThermalSource(Protocol):
 
         :param now_ns: the monotonic clock now, nanoseconds; becomes ``measured_at_ns``.
         :raises TelemetryUnavailableError: nothing at all can be read.
+        """
+        ...
+
+    def glance(self, now_ns: int) -> frozenset[str]:
+        """
+        Return the signs of throttling that are set now; a cheap look between two polls.
+
+        A sign is any name that stays the same while the sign does. What cannot be read is left
+        out: the next poll says so.
+
+        :param now_ns: the monotonic clock now, nanoseconds.
         """
         ...
 
@@ -64,6 +80,7 @@ class NullSource:
     """
 
     name = 'none'
+    device_names = ('host',)
 
     def __init__(self, reason: str) -> None:
         """Keep the reason for every state."""
@@ -75,7 +92,11 @@ class NullSource:
 
     def read(self, now_ns: int) -> ThermalState:
         """Return the unavailable state with the reason."""
-        return ThermalState.unavailable(self.reason, now_ns, self.name)
+        return ThermalState.unavailable(self.reason, now_ns, self.name, self.device_names)
+
+    def glance(self, now_ns: int) -> frozenset[str]:
+        """Return nothing: nothing is known."""
+        return frozenset()
 
 
 def select_source(

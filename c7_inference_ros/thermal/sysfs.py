@@ -42,33 +42,74 @@ def read_attribute(path: str) -> bytes:
         os.close(descriptor)
 
 
+class SysfsCache:
+    """
+    What a source has read that changes at most when hardware or a setting does.
+
+    :param max_age_ns: everything is read anew after this long.
+    """
+
+    def __init__(self, max_age_ns: int = 60_000_000_000) -> None:
+        """Begin with nothing."""
+        self.texts: dict[str, str | None] = {}
+        self.listings: dict[str, tuple[str, ...]] = {}
+        self._max_age_ns = max_age_ns
+        self._since_ns: int | None = None
+        self._fingerprint: object = None
+
+    def renew(self, now_ns: int, fingerprint: object) -> None:
+        """
+        Forget everything that is too old, or that belongs to other hardware.
+
+        :param now_ns: the monotonic clock now, nanoseconds.
+        :param fingerprint: what changes with the hardware: the entries of a class folder.
+        """
+        if (self._since_ns is None or fingerprint != self._fingerprint
+                or not 0 <= now_ns - self._since_ns <= self._max_age_ns):
+            self.texts.clear()
+            self.listings.clear()
+            self._since_ns, self._fingerprint = now_ns, fingerprint
+
+
 class SysfsReader:
     """
     Reads below one root and collects a sentence for everything that could not be read.
 
     :param root: where sysfs is mounted, or a recorded tree.
     :param read_bytes: reads one file.
+    :param cache: keeps what is read as ``constant``; None reads it each time.
     """
 
-    def __init__(self, root: Path | str, read_bytes: ReadBytes = read_attribute) -> None:
+    def __init__(self, root: Path | str, read_bytes: ReadBytes = read_attribute,
+                 cache: SysfsCache | None = None) -> None:
         """Start without faults."""
         self.root = str(root)
         self.faults: list[str] = []
         self._read_bytes = read_bytes
+        self._cache = cache if cache is not None else SysfsCache()
 
     def path(self, relative: str) -> str:
         """Return the full path of an attribute."""
         return os.path.join(self.root, relative)
 
-    def names(self, relative: str) -> tuple[str, ...]:
-        """Return the entries of a folder, unordered; none when it does not exist."""
+    def names(self, relative: str, *, constant: bool = False) -> tuple[str, ...]:
+        """
+        Return the entries of a folder, unordered; none when it does not exist.
+
+        :param constant: take them from the cache where they are in it.
+        """
+        if constant and (known := self._cache.listings.get(relative)) is not None:
+            return known
         try:
-            return tuple(os.listdir(self.path(relative)))
+            found = tuple(os.listdir(self.path(relative)))
         except FileNotFoundError:
-            return ()
+            found = ()
         except OSError as error:
             self.faults.append(f'{relative} cannot be listed: {_reason(error)}')
             return ()
+        if constant:
+            self._cache.listings[relative] = found
+        return found
 
     def numbered(self, relative: str, prefix: str) -> tuple[str, ...]:
         """Return the entries named ``<prefix><number>``, in the order of their numbers."""
@@ -78,17 +119,23 @@ class SysfsReader:
                  if number.isascii() and number.isdigit()]
         return tuple(name for _, name in sorted(found))
 
-    def text(self, relative: str, *, required: bool = False) -> str | None:
+    def text(self, relative: str, *, required: bool = False,
+             constant: bool = False) -> str | None:
         """
         Return one attribute without surrounding white space.
 
         :param relative: path below the root.
         :param required: a missing file is a fault too.
+        :param constant: take it from the cache where it is in it; what cannot be read is not kept.
         :returns: None when it is missing or, with a fault, unreadable.
         """
+        if constant and relative in self._cache.texts:
+            return self._cache.texts[relative]
         try:
             raw = self._read_bytes(self.path(relative))
         except FileNotFoundError:
+            if constant and not required:
+                self._cache.texts[relative] = None
             if required:
                 self.faults.append(f'{relative} is missing')
             return None
@@ -96,17 +143,22 @@ class SysfsReader:
             self.faults.append(f'{relative} cannot be read: {_reason(error)}')
             return None
         # Garbage stays visible in the message; a number or a known word never has such a byte.
-        return raw.decode('ascii', errors='backslashreplace').strip()
+        text = raw.decode('ascii', errors='backslashreplace').strip()
+        if constant:
+            self._cache.texts[relative] = text
+        return text
 
-    def integer(self, relative: str, *, required: bool = False) -> int | None:
+    def integer(self, relative: str, *, required: bool = False,
+                constant: bool = False) -> int | None:
         """
         Return one attribute as a whole number.
 
         :param relative: path below the root.
         :param required: a missing file is a fault too.
+        :param constant: as in :meth:`text`.
         :returns: None when it is missing or, with a fault, unreadable or not a number.
         """
-        text = self.text(relative, required=required)
+        text = self.text(relative, required=required, constant=constant)
         if text is None:
             return None
         if not _INTEGER.fullmatch(text):

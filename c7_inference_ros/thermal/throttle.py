@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import re
 from typing import Mapping
+from typing import NamedTuple
 
+from c7_inference_ros.thermal.state import Reading
 from c7_inference_ros.thermal.sysfs import SysfsReader
+from c7_inference_ros.thermal.zones import SlowsProcessor
 
 COOLING = 'class/thermal'
 CPUS = 'devices/system/cpu'
@@ -40,24 +43,44 @@ def slows_processor(kind: str | None) -> bool:
     return kind is not None and _SLOWING.fullmatch(kind) is not None
 
 
-def active_cooling(sysfs: SysfsReader) -> list[str]:
-    """Return one sentence per kind of cooling device that slows a processor now."""
-    states: dict[str, list[tuple[int, int | None]]] = {}
+class Cooling(NamedTuple):
+    """
+    What the cooling devices that slow a processor do now.
+
+    :param flags: by type of cooling device, True while one of that type is active.
+    :param reasons: one sentence for each active type.
+    """
+
+    flags: dict[str, Reading[bool]]
+    reasons: list[str]
+
+
+def cooling_flags(sysfs: SysfsReader, slows: SlowsProcessor = slows_processor) -> Cooling:
+    """
+    Return what the cooling devices that slow a processor do now.
+
+    :param slows: tells them by their type.
+    """
+    states: dict[str, list[tuple[int, str]]] = {}
     for device in sysfs.numbered(COOLING, 'cooling_device'):
         folder = f'{COOLING}/{device}'
-        kind = sysfs.text(f'{folder}/type')
-        if kind is None or not slows_processor(kind):
+        kind = sysfs.text(f'{folder}/type', constant=True)
+        if kind is None or not slows(kind):
             continue
         state = sysfs.integer(f'{folder}/cur_state', required=True)
-        if state is not None and state > 0:
-            states.setdefault(kind, []).append((state, sysfs.integer(f'{folder}/max_state')))
-    reasons = []
-    for kind, active in states.items():
-        state, most = max(active, key=lambda item: item[0])
-        of_most = '' if most is None else f' of {most}'
-        reasons.append(
-            f'cooling device {kind} is at state {state}{of_most} ({len(active)} active)')
-    return reasons
+        if state is not None:
+            states.setdefault(kind, []).append((state, folder))
+    flags, reasons = {}, []
+    for kind, devices in states.items():
+        state, folder = max(devices, key=lambda item: item[0])
+        flags[kind] = Reading(state > 0, f'{folder}/cur_state')
+        if state > 0:
+            most = sysfs.integer(f'{folder}/max_state', constant=True)
+            of_most = '' if most is None else f' of {most}'
+            active = sum(state > 0 for state, _ in devices)
+            reasons.append(
+                f'cooling device {kind} is at state {state}{of_most} ({active} active)')
+    return Cooling(flags, reasons)
 
 
 def throttle_counts(sysfs: SysfsReader) -> dict[tuple[str, str], int]:
@@ -73,7 +96,7 @@ def throttle_counts(sysfs: SysfsReader) -> dict[tuple[str, str], int]:
     return counts
 
 
-def cpu_clocks(sysfs: SysfsReader) -> dict[str, float]:
+def cpu_clocks(sysfs: SysfsReader) -> dict[str, Reading[float]]:
     """Return ``cpu_max`` and ``cpu_mean`` in MHz, nothing where the CPU does not tell."""
     khz = []
     faults_before = len(sysfs.faults)
@@ -84,7 +107,9 @@ def cpu_clocks(sysfs: SysfsReader) -> dict[str, float]:
     sysfs.summarise_faults(faults_before)
     if not khz:
         return {}
-    return {'cpu_max': max(khz) / 1000.0, 'cpu_mean': sum(khz) / len(khz) / 1000.0}
+    source = f'{CPUS}/cpu*/cpufreq/scaling_cur_freq'
+    return {'cpu_max': Reading(max(khz) / 1000.0, source),
+            'cpu_mean': Reading(sum(khz) / len(khz) / 1000.0, source)}
 
 
 class CounterDeltas:

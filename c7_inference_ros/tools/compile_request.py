@@ -26,7 +26,6 @@ from typing import Mapping
 
 from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import NodeConfig
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.engines.building.profiles import NetworkInput
 from c7_inference_ros.engines.building.profiles import settle_profiles
 from c7_inference_ros.engines.types import BuildConfig
@@ -35,6 +34,7 @@ from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.pipeline.engine_processing import processing_of
 from c7_inference_ros.resources import find_file

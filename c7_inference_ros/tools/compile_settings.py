@@ -27,11 +27,11 @@ from typing import Iterable
 from typing import Mapping
 
 from c7_inference_ros.config import DECODERS
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.engines.trust.manifest import HARDWARE_COMPATIBILITY
 from c7_inference_ros.engines.types import PACKAGES
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.parameter_spec import build
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.parameter_spec import specs_of

@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 import numpy as np
 
 _DTYPES = ('float32', 'float16', 'uint8')

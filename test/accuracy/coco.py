@@ -24,7 +24,7 @@ from typing import Iterable
 from typing import Tuple
 
 from c7_inference_ros.config import ModelConfig
-from c7_inference_ros.config import PreprocessConfig
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.tools import accuracy
 from c7_inference_ros.tools.accuracy import LabelledPictures
 from c7_inference_ros.vision.decoders.base import OutputSpec

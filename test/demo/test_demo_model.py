@@ -19,8 +19,8 @@ import shutil
 
 from c7_inference_ros.config import DECODERS
 from c7_inference_ros.config import load_config
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.parameter_spec import specs_of
 from c7_inference_ros.vision.family import usual_preprocess
 from c7_inference_ros.vision.family import usual_preprocess_source

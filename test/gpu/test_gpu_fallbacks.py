@@ -41,7 +41,7 @@ def test_onnx_trt_ep_on_cuda(network):
 
 @pytest.mark.gpu(TENSORRT)
 def test_onnx_trt_ep_on_tensorrt_with_its_cache(network, tmp_path):
-    from c7_inference_ros.config import EngineConfig
+    from c7_inference_ros.parameter_groups import EngineConfig
     engines = EngineConfig(directory=str(tmp_path / 'engines'))
     for start in ('first', 'second'):
         budget = MemoryBudget(1 << 36, 1 << 36)

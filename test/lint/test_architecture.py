@@ -26,24 +26,25 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'c7_inference_ros'
 SOURCES = sorted(PACKAGE.rglob('*.py'))
 
+#: What says how parameters look; every layer but the lowest may use it.
+CONFIG = {'errors', 'config', 'parameter_groups', 'parameter_spec'}
 #: What each layer may import of this package; a layer may always import itself.
 LAYERS = {
     'errors': set(),
     'parameter_spec': set(),
-    'config': {'errors', 'parameter_spec'},
+    'parameter_groups': {'parameter_spec'},
+    'config': {'errors', 'parameter_spec', 'parameter_groups'},
     'resources': {'errors'},
     'model_files': {'errors'},
-    'thermal': {'errors', 'config'},
-    'engines': {'errors', 'config', 'parameter_spec', 'model_files'},
-    'vision': {'errors', 'config', 'parameter_spec', 'resources'},
-    'runtime': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
-                'engines'},
-    'pipeline': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
-                 'engines', 'vision', 'runtime'},
-    'node': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
-             'engines', 'vision', 'runtime', 'pipeline'},
-    'tools': {'errors', 'config', 'parameter_spec', 'resources', 'model_files', 'thermal',
-              'engines', 'vision', 'runtime', 'pipeline'},
+    'thermal': CONFIG,
+    'engines': CONFIG | {'model_files'},
+    'vision': CONFIG | {'resources'},
+    'runtime': CONFIG | {'resources', 'model_files', 'thermal', 'engines'},
+    'pipeline': CONFIG | {'resources', 'model_files', 'thermal', 'engines', 'vision', 'runtime'},
+    'node': CONFIG | {'resources', 'model_files', 'thermal', 'engines', 'vision', 'runtime',
+                      'pipeline'},
+    'tools': CONFIG | {'resources', 'model_files', 'thermal', 'engines', 'vision', 'runtime',
+                       'pipeline'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'std_msgs', 'lifecycle_msgs',
        'rcl_interfaces', 'builtin_interfaces', 'geometry_msgs', 'cv_bridge'}

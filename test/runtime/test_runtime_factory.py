@@ -20,9 +20,9 @@ import subprocess
 import sys
 import types
 
-from c7_inference_ros.config import EngineConfig
 from c7_inference_ros.config import RUNTIMES
 from c7_inference_ros.errors import RuntimeNotAvailableError
+from c7_inference_ros.parameter_groups import EngineConfig
 from c7_inference_ros.runtime.factory import build_inference_runtime
 import pytest
 

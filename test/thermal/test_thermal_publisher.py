@@ -19,7 +19,7 @@ import threading
 import time
 
 from c7_inference_ros.errors import TelemetryUnavailableError
-from c7_inference_ros.thermal.hwmon import LinuxThermalSource
+from c7_inference_ros.thermal.linux import LinuxThermalSource
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.state import ThermalState
 from c7_inference_ros.thermal.state import ZoneReading

@@ -16,7 +16,7 @@
 
 from pathlib import Path
 
-from c7_inference_ros.thermal.hwmon import LinuxThermalSource
+from c7_inference_ros.thermal.linux import LinuxThermalSource
 from c7_inference_ros.thermal.source import NullSource
 from c7_inference_ros.thermal.source import select_source
 from c7_inference_ros.thermal.source import ThermalSource

@@ -18,9 +18,9 @@ from pathlib import Path
 import shutil
 
 from c7_inference_ros.config import ModelConfig
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.engines.onnx_source import read_onnx_source
 from c7_inference_ros.errors import CalibrationCacheError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.pipeline.model_contract import resolve_contract
 from c7_inference_ros.runtime.base import EngineHandle
 from c7_inference_ros.tools.calibration_data import BagTopic

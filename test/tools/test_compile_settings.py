@@ -18,11 +18,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.engines.types import BuildConfig
 from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.model_files.tensor_spec import TensorSpec
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.tools.compile_arguments import parse
 from c7_inference_ros.tools.compile_request import closed_profile
 from c7_inference_ros.tools.compile_request import make_request

@@ -21,7 +21,6 @@ import shutil
 import time
 
 from c7_inference_ros.config import ModelConfig
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.engines.calibration.quantizable_model import open_session
 from c7_inference_ros.engines.compiler import compile_engine
 from c7_inference_ros.engines.tensorrt_api import load_tensorrt
@@ -31,6 +30,7 @@ from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineBuildError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.pipeline.model_contract import resolve_contract
 from c7_inference_ros.tools import calibration_data
 from c7_inference_ros.tools.accuracy import mean_average_precision

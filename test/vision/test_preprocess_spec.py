@@ -14,8 +14,8 @@
 
 import json
 
-from c7_inference_ros.config import PreprocessConfig
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import PreprocessConfig
 from c7_inference_ros.vision.preprocess_spec import resolve_preprocess
 import numpy as np
 import pytest
