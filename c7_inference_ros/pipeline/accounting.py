@@ -43,6 +43,9 @@ class DropReason(str, Enum):
     INACTIVE = 'inactive'
     INFERENCE_ERROR = 'inference_error'
     PUBLISH_ERROR = 'publish_error'
+    #: Faster than ``cameras.<camera>.max_rate`` takes.
+    RATE_LIMITED = 'rate_limited'
+    #: Load that was shed because of heat.
     THERMAL = 'thermal'
 
 

@@ -30,6 +30,8 @@ from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.accounting import FrameAccounts
 from c7_inference_ros.pipeline.detection_pipeline import StageTimings
 from c7_inference_ros.pipeline.frame_slot import Frame
+from c7_inference_ros.pipeline.shedding import NOTHING_SHED
+from c7_inference_ros.pipeline.shedding import Shedder
 from c7_inference_ros.pipeline.statistics import PipelineStatistics
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
@@ -102,6 +104,7 @@ class FrameProcessor:
     :param clock_ns: monotonic clock, nanoseconds.
     :param on_error: told about every frame that is lost to an exception.
     :param worker: whose thread calls; None when nobody watches (offline).
+    :param shedder: says which models are skipped because of heat; None skips none.
     """
 
     def __init__(self, settings: Callable[[], NodeConfig],
@@ -109,7 +112,8 @@ class FrameProcessor:
                  statistics: PipelineStatistics, to_image: Callable[[Any], SourceImage],
                  publish: Publish, now_ns: Callable[[], int],
                  clock_ns: Callable[[], int] = time.monotonic_ns,
-                 on_error: OnError | None = None, worker: WorkMonitor | None = None) -> None:
+                 on_error: OnError | None = None, worker: WorkMonitor | None = None,
+                 shedder: Shedder | None = None) -> None:
         """Keep the parts; nothing is called before the first frame."""
         self._settings = settings
         self._pipelines = pipelines
@@ -121,6 +125,7 @@ class FrameProcessor:
         self._clock_ns = clock_ns
         self._on_error = on_error
         self._worker = worker
+        self._shedder = shedder
         self._timings = StageTimings()
         self._work: _Work | None = None
 
@@ -157,6 +162,9 @@ class FrameProcessor:
         if 0.0 < settings.max_image_age < age_s:
             self._drop_pending(work, DropReason.STALE)
             return
+        self._shed(work)
+        if not work.pending():
+            return
         try:
             image = self._to_image(frame.payload)
         except UnsupportedEncodingError as error:
@@ -172,6 +180,13 @@ class FrameProcessor:
             if self._worker is not None:
                 self._worker.progress()
             self._run(work, model, image, settings)
+
+    def _shed(self, work: _Work) -> None:
+        step = NOTHING_SHED if self._shedder is None else self._shedder.current
+        if step.skipped_models:
+            for model in work.pending():
+                if model in step.skipped_models:
+                    self._drop(work, model, DropReason.THERMAL)
 
     def _run(self, work: _Work, model: str, image: SourceImage, settings: NodeConfig) -> None:
         try:

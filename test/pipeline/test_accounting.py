@@ -96,7 +96,7 @@ def test_camera_without_models_counts_nothing():
 def test_reasons_are_the_names_of_the_interface():
     assert {reason.value for reason in DropReason} == {
         'overwritten', 'stale', 'bad_encoding', 'bad_image', 'inactive', 'inference_error',
-        'publish_error', 'thermal'}
+        'publish_error', 'rate_limited', 'thermal'}
 
 
 def test_every_snapshot_balances_under_many_threads():
