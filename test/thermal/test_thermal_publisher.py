@@ -21,6 +21,7 @@ import time
 from c7_inference_ros.errors import TelemetryUnavailableError
 from c7_inference_ros.thermal.linux import LinuxThermalSource
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
+from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import ThermalState
 from c7_inference_ros.thermal.state import ZoneReading
 import pytest
@@ -30,21 +31,29 @@ SECOND = 1_000_000_000
 
 def cool_state(now_ns, throttling=False):
     """Return a state with one zone."""
-    return ThermalState(
+    return ThermalState((device('host', now_ns, throttling),), now_ns)
+
+
+def device(name, now_ns, throttling=False):
+    """Return a device with one zone."""
+    return DeviceState(
+        name, 'script', now_ns, True,
         zones=(ZoneReading('zone', 96.0 if throttling else 45.0, 'script'),),
         is_throttling=throttling, throttle_reasons=('hot',) if throttling else (),
-        clocks_mhz={}, power_w={}, over_current_events={}, measured_at_ns=now_ns,
-        is_telemetry_available=True, source='script', faults=())
+        model=f'model of {name}', hardware_id=f'serial of {name}')
 
 
 class ScriptedSource:
     """Answers ``cool``, ``hot``, an exception or any other object, as its ``answer`` says."""
 
     name = 'script'
+    device_names = ('host',)
 
     def __init__(self, answer='cool'):
         self.answer = answer
+        self.signs = frozenset()
         self.reads = 0
+        self.glances = 0
 
     def is_present(self):
         """Return True."""
@@ -58,6 +67,13 @@ class ScriptedSource:
         if self.answer in ('cool', 'hot'):
             return cool_state(now_ns, self.answer == 'hot')
         return self.answer
+
+    def glance(self, now_ns):
+        """Return or raise the signs."""
+        self.glances += 1
+        if isinstance(self.signs, Exception):
+            raise self.signs
+        return self.signs
 
 
 class HangingSource(ScriptedSource):
