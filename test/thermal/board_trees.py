@@ -1,0 +1,396 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Plants the file systems of Jetson boards, as ``boards/*.txt`` describe them, and changes them."""
+
+from dataclasses import dataclass
+import errno
+import itertools
+import os
+from pathlib import Path
+import random
+import re
+
+from c7_inference_ros.thermal.sysfs import read_attribute
+
+BOARDS = ('orin_agx', 'orin_nx', 'orin_nano', 'thor')
+
+_FOLDER = Path(__file__).parent / 'boards'
+_ENTRY = re.compile(r'(\S+?)(: | -> | := | ! |:$)(.*)')
+_NUMBERED = re.compile(r'\b(thermal_zone|cooling_device|hwmon)([0-9]+)\b')
+_GPU_CLOCKS = ('17000000.gpu', 'gpu-gpc-0')
+#: Rails whose channel the device tree leaves out of the sum of shunt voltages.
+_NOT_SUMMED = ('VIN_SYS_5V0',)
+_CPUS = 'sys/devices/system/cpu'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    One thing in the file system of a board.
+
+    :param path: relative to its root.
+    :param content: bytes of a file, None for anything else.
+    :param target: where a link leads to.
+    :param error: the name of the errno that reading gives.
+    """
+
+    path: str
+    content: bytes | None = None
+    target: str | None = None
+    error: str | None = None
+
+
+def read_board(board):
+    """Return the entries of a board file in its order; the README there has the format."""
+    entries, folder, lines = [], None, None
+    text = (_FOLDER / f'{board}.txt').read_text(encoding='ascii')
+    for number, line in enumerate(text.splitlines(), start=1):
+        if lines is not None:
+            if line == '|' or line.startswith('| '):
+                lines.append(line[2:])
+                continue
+            entries.append(Entry(lines[0], ''.join(f'{x}\n' for x in lines[1:]).encode()))
+            lines = None
+        if not line.strip() or line.startswith('#'):
+            continue
+        if line.startswith('[') and line.endswith(']'):
+            folder = line[1:-1]
+            entries.append(Entry(folder))
+            continue
+        match = _ENTRY.fullmatch(line)
+        if match is None or folder is None:
+            raise ValueError(f'{board}.txt:{number}: {line!r} is not an entry')
+        name, separator, value = match.groups()
+        path = f'{folder}/{name}'
+        if separator == ':':
+            lines = [path]
+        elif separator == ': ':
+            entries.append(Entry(path, f'{value}\n'.encode()))
+        elif separator == ' := ':
+            entries.append(Entry(path, value.encode().decode('unicode_escape').encode('latin-1')))
+        elif separator == ' -> ':
+            entries.append(Entry(path, target=value))
+        else:
+            entries.append(Entry(path, error=value))
+    if lines is not None:
+        entries.append(Entry(lines[0], ''.join(f'{x}\n' for x in lines[1:]).encode()))
+    return entries
+
+
+def plant(board, root, *, shuffled=False):
+    """
+    Write a board below a root folder.
+
+    :param board: one of ``BOARDS``.
+    :param root: stands for ``/``; ``root/sys``, ``root/etc`` and ``root/var`` are made.
+    :param shuffled: give zones, cooling devices and hwmon chips other numbers, as another boot
+        may; bindings and links follow.
+    """
+    root = Path(root).resolve()
+    entries = read_board(board)
+    if shuffled:
+        entries = _renumbered(entries, random.Random(board))
+    answers = {}
+    for entry in entries:
+        path = root / entry.path
+        if entry.target is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(entry.target)
+        elif entry.content is None and entry.error is None:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(entry.content or b'')
+    for entry in entries:
+        if entry.error is not None:
+            answers[os.path.realpath(root / entry.path)] = getattr(errno, entry.error)
+    return BoardTree(board, root, answers)
+
+
+def _renumbered(entries, chance):
+    """Return the entries with every number of a kernel device changed."""
+    found = {}
+    for entry in entries:
+        for kind, number in _NUMBERED.findall(entry.path):
+            found.setdefault(kind, set()).add(number)
+    new = {}
+    for kind, numbers in sorted(found.items()):
+        old = sorted(numbers, key=int)
+        mixed = list(old)
+        while any(a == b for a, b in zip(old, mixed)) and len(old) > 1:
+            chance.shuffle(mixed)
+        new.update({kind + a: kind + b for a, b in zip(old, mixed)})
+
+    def rename(text):
+        return _NUMBERED.sub(lambda match: new[match.group()], text)
+
+    return [Entry(rename(entry.path), entry.content,
+                  None if entry.target is None else rename(entry.target), entry.error)
+            for entry in entries]
+
+
+class BoardTree:
+    """
+    The file system of one board, which tests change as the kernel would.
+
+    Every write replaces a whole file, so that a concurrent reader finds the old value or the new.
+
+    :param board: its name.
+    :param root: stands for ``/``.
+    :param answers: errno by real path, for the files that the kernel answers with one.
+    """
+
+    def __init__(self, board, root, answers):
+        """Look up what the setters need; nothing is written."""
+        self.board = board
+        self.root = root
+        self.sysfs_root = root / 'sys'
+        self._answers = answers
+        self._faults = {}
+        self._real = {}
+        self._policies = {}
+        self._writing = root / '.writing'
+        self._writing.mkdir(exist_ok=True)
+        self._serial = itertools.count()
+        thermal = self.sysfs_root / 'class/thermal'
+        self.zones = {self.text(folder / 'type'): folder for folder in thermal.iterdir()
+                      if folder.name.startswith('thermal_zone')}
+        self.cooling_devices = {self.text(folder / 'type'): folder for folder in thermal.iterdir()
+                                if folder.name.startswith('cooling_device')}
+        self.gpu_clock = next(folder for name in _GPU_CLOCKS
+                              if (folder := self.sysfs_root / 'class/devfreq' / name).is_dir())
+
+    # Reading
+
+    def read_bytes(self, path):
+        """Return what the kernel answers to reading a file; the signature of read_attribute."""
+        real = self._real.get(path)
+        if real is None:
+            real = self._real[path] = os.path.realpath(path)
+        code = self._faults.get(real, self._answers.get(real))
+        if code is not None:
+            raise OSError(code, os.strerror(code), path)
+        return read_attribute(path)
+
+    def text(self, path):
+        """Return the text of a file, below the root or absolute, whatever it answers."""
+        return (self.root / path).read_text(encoding='ascii').strip()
+
+    def integer(self, path):
+        """Return the whole number in a file."""
+        return int(self.text(path))
+
+    def hwmon(self, name):
+        """Return the folders of the hwmon chips of a name, in the order of their numbers."""
+        chips = (self.sysfs_root / 'class/hwmon').iterdir()
+        return sorted((chip for chip in chips if self.text(chip / 'name') == name),
+                      key=lambda chip: int(chip.name[len('hwmon'):]))
+
+    # Writing
+
+    def write(self, path, value):
+        """
+        Replace the content of a file at once; it may be reached through links.
+
+        :param path: below the root, or absolute.
+        :param value: text or a number, which get an end of line; bytes are written as they are.
+        """
+        content = value if isinstance(value, bytes) else f'{value}\n'.encode()
+        target = os.path.realpath(self.root / path)
+        new = self._writing / str(next(self._serial))
+        new.write_bytes(content)
+        os.replace(new, target)
+
+    def set_temperature(self, zone_type, celsius):
+        """Set one zone; a block that was off has to be on to have a temperature."""
+        self.power(zone_type, True)
+        self.write(self.zones[zone_type] / 'temp', round(celsius * 1000))
+
+    def set_all(self, celsius):
+        """Set every zone; blocks that are off stay off."""
+        for folder in self.zones.values():
+            self.write(folder / 'temp', round(celsius * 1000))
+
+    def power(self, zone_type, is_on):
+        """Switch the block of a zone on or off; its sensor answers EAGAIN while it is off."""
+        path = os.path.realpath(self.zones[zone_type] / 'temp')
+        if is_on:
+            self._answers.pop(path, None)
+        else:
+            self._answers[path] = errno.EAGAIN
+
+    def set_cooling(self, kind, state):
+        """Set the state of a cooling device by its type."""
+        folder = self.cooling_devices[kind]
+        most = self.integer(folder / 'max_state')
+        if not 0 <= state <= most:
+            raise ValueError(f'{kind} has states 0 to {most}, not {state}')
+        self.write(folder / 'cur_state', state)
+        event = folder / 'thermal_trip_event/thermal_trip_event'
+        if event.exists():
+            self.write(event, state)
+
+    def set_gpu_clock(self, mhz):
+        """Set the frequency at which the GPU runs now."""
+        for name in ('cur_freq', 'target_freq'):
+            self.write(self.gpu_clock / name, round(mhz * 1e6))
+
+    def set_gpu_load(self, fraction):
+        """Set how busy the GPU is, 0 to 1; Thor has no such file."""
+        path = self.gpu_clock / 'device/load'
+        if path.exists():
+            self.write(path, round(fraction * 1000))
+
+    def set_rail(self, label, volts, amps):
+        """Set voltage and current of a power rail by its label."""
+        for chip in sorted((self.sysfs_root / 'class/hwmon').iterdir()):
+            for path in chip.glob('in*_label'):
+                if self.text(path) == label:
+                    self._set_channel(chip, path.name[len('in'):-len('_label')], volts, amps)
+                    return
+        raise ValueError(f'{self.board} has no rail {label!r}')
+
+    def _set_channel(self, chip, channel, volts, amps):
+        self.write(chip / f'in{channel}_input', round(volts * 1000))
+        self.write(chip / f'curr{channel}_input', round(amps * 1000))
+        if (chip / 'power1_input').exists():
+            self.write(chip / 'power1_input', round(volts * amps * 1e6))
+        if (chip / 'shunt1_resistor').exists():
+            self._sum_channels(chip, channel)
+
+    def _sum_channels(self, chip, channel):
+        """Let an INA3221 follow a new current: shunt voltages in microvolts, and the sums."""
+        ohms = self.integer(chip / f'shunt{channel}_resistor') / 1e6
+        milliamps = self.integer(chip / f'curr{channel}_input')
+        self.write(chip / f'in{int(channel) + 3}_input', round(milliamps * ohms * 1000))
+        total = sum(self.integer(chip / f'curr{number}_input') for number in (1, 2, 3)
+                    if self.text(chip / f'in{number}_enable') == '1'
+                    and self.text(chip / f'in{number}_label') not in _NOT_SUMMED)
+        self.write(chip / 'curr4_input', total)
+        self.write(chip / 'in7_input', round(total * ohms * 1000))
+
+    def count_over_current(self, name, by):
+        """Let a counter of over-current events rise; ``name`` is oc1, oc2 or oc3."""
+        path = self.hwmon('soctherm_oc')[0] / f'{name}_event_cnt'
+        self.write(path, self.integer(path) + by)
+
+    def reboot(self):
+        """Let everything that runs since boot begin again; the numbers of devices stay."""
+        for path in self.hwmon('soctherm_oc')[0].glob('oc*_event_cnt'):
+            self.write(path, 0)
+        for kind in self.cooling_devices:
+            self.set_cooling(kind, 0)
+
+    def set_power_mode(self, number):
+        """Do what ``nvpmodel -m`` does: note the mode and write its settings."""
+        text = (self.root / 'etc/nvpmodel.conf').read_text(encoding='ascii')
+        self.write('var/lib/nvpmodel/status', f'pmode:{number:04d}')
+        parameters, settings = _nvpmodel(text, number)
+        for parameter, argument, value in settings:
+            files = parameters.get(parameter, {})
+            path = self.root / files.get(argument, 'none').lstrip('/')
+            if not path.exists():
+                continue
+            if argument in ('MIN_FREQ', 'MAX_FREQ') and 'FREQ_TABLE' in files:
+                table = self.text(files['FREQ_TABLE'].lstrip('/')).split()
+                known = [int(frequency) for frequency in table]
+                value = max(known) if int(value) < 0 else min(
+                    max(int(value), min(known)), max(known))
+            self.write(path, value)
+        self._follow_caps()
+
+    def _follow_caps(self):
+        """Bring what follows from the settings in line: CPUs that are off, clocks above a cap."""
+        cpus = self.root / _CPUS
+        online = []
+        for folder in sorted(cpus.glob('cpu[0-9]*'), key=lambda cpu: int(cpu.name[3:])):
+            link = folder / 'cpufreq'
+            if self.text(folder / 'online') == '1':
+                online.append(int(folder.name[3:]))
+                if not link.is_symlink():
+                    link.symlink_to(self._policies.pop(folder.name))
+            elif link.is_symlink():
+                self._policies[folder.name] = os.readlink(link)
+                link.unlink()
+        self._real.clear()
+        self.write(cpus / 'online', _ranges(online))
+        for policy in (cpus / 'cpufreq').iterdir():
+            most = self.integer(policy / 'scaling_max_freq')
+            if self.integer(policy / 'scaling_cur_freq') > most:
+                self.write(policy / 'scaling_cur_freq', most)
+        most = self.integer(self.gpu_clock / 'max_freq')
+        if self.integer(self.gpu_clock / 'cur_freq') > most:
+            self.set_gpu_clock(most / 1e6)
+
+    # Faults
+
+    def fail(self, path_or_zone, code):
+        """
+        Let reading fail with an errno until it is healed.
+
+        :param path_or_zone: type of a zone, whose temperature fails; or the path of a file or a
+            folder, below the root or absolute.
+        """
+        for path in self._files(path_or_zone):
+            self._faults[path] = code
+
+    def heal(self, path_or_zone=None):
+        """Undo :meth:`fail` for one path or zone, or for all."""
+        if path_or_zone is None:
+            self._faults.clear()
+            return
+        for path in self._files(path_or_zone):
+            self._faults.pop(path, None)
+
+    def _files(self, path_or_zone):
+        zone = self.zones.get(path_or_zone)
+        path = self.root / path_or_zone if zone is None else zone / 'temp'
+        if not path.exists():
+            raise ValueError(f'{self.board} has no zone and no path {path_or_zone!r}')
+        real = os.path.realpath(path)
+        if os.path.isdir(real):
+            return [os.path.join(folder, name) for folder, _, names in os.walk(real)
+                    for name in names]
+        return [real]
+
+
+def _nvpmodel(text, number):
+    """Return (paths by parameter and argument, (parameter, argument, value) of one mode)."""
+    parameters, settings, files, model = {}, [], None, None
+    for line in text.splitlines():
+        if line.startswith('#') or not line.strip():
+            continue
+        if line.startswith('<'):
+            fields = dict(re.findall(r'(\w+)=(\S+)', line))
+            is_parameter = 'PARAM' in line.split('TYPE')[0]
+            files = parameters.setdefault(fields['NAME'], {}) if is_parameter else None
+            model = int(fields['ID']) if 'ID' in fields else None
+        elif files is not None:
+            argument, path = line.split()
+            files[argument] = path
+        elif model == number:
+            settings.append(tuple(line.split()))
+    if not settings:
+        raise ValueError(f'etc/nvpmodel.conf has no power mode {number}')
+    return parameters, settings
+
+
+def _ranges(numbers):
+    """Return the kernel's form of a set of CPUs: 0-3,8."""
+    parts = []
+    for _, group in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        parts.append(str(run[0]) if len(run) == 1 else f'{run[0]}-{run[-1]}')
+    return ','.join(parts)
