@@ -23,14 +23,20 @@ _MIN_C, _MAX_C = -40.0, 150.0
 _SENTINEL_C = (127.0, 128.0)
 
 
-def read_temperature(sysfs: SysfsReader, relative: str, name: str) -> float | None:
+def read_temperature(sysfs: SysfsReader, relative: str, name: str,
+                     off_errnos: frozenset[int] = frozenset()) -> float | None:
     """
     Return degrees Celsius; None, with a fault, when there is no believable value.
 
     :param name: name of the sensor, for the fault.
+    :param off_errnos: errors that are no fault: the sensor is switched off with its block.
     """
-    millidegrees = sysfs.integer(relative, required=True)
+    faults_before = len(sysfs.faults)
+    millidegrees = sysfs.integer(relative, required=True, off_errnos=off_errnos)
     if millidegrees is None:
+        # The number in the path says nothing to anybody.
+        sysfs.faults[faults_before:] = [f'{name}: {fault}'
+                                        for fault in sysfs.faults[faults_before:]]
         return None
     celsius = millidegrees / 1000.0
     if not _MIN_C <= celsius <= _MAX_C or _SENTINEL_C[0] <= celsius < _SENTINEL_C[1]:

@@ -37,7 +37,16 @@ _DIGITS = re.compile(r'([0-9]+)')
 
 def chip_folders(sysfs: SysfsReader) -> tuple[str, ...]:
     """Return the folders of the chips below the root, in the order of their numbers."""
-    return tuple(f'{HWMON}/{chip}' for chip in sysfs.numbered(HWMON, 'hwmon'))
+    return tuple(f'{HWMON}/{chip}' for chip in sysfs.numbered(HWMON, 'hwmon', constant=True))
+
+
+def named_chips(sysfs: SysfsReader) -> list[tuple[str, str]]:
+    """
+    Return (name, folder) of every chip, equal names in the order of the devices behind them.
+
+    Numbers of chips change from boot to boot, the device behind one does not.
+    """
+    return sysfs.derived('chips', lambda: _named_chips(sysfs))
 
 
 def has_chips(sysfs: SysfsReader) -> bool:
@@ -48,16 +57,11 @@ def has_chips(sysfs: SysfsReader) -> bool:
 
 def read_chips(sysfs: SysfsReader, names: UniqueNames) -> list[ZoneReading]:
     """Return the temperatures that can be read and are not a thermal zone's own mirror."""
-    chips = []
     zones = zone_folders(sysfs)
-    for folder in chip_folders(sysfs):
-        chip = sysfs.text(f'{folder}/name', constant=True) or folder.rpartition('/')[2]
-        device = sysfs.link_name(f'{folder}/device')
-        if not _mirrors_zone(sysfs, chip, device, zones):
-            # hwmon numbers change from boot to boot, the device behind them does not.
-            chips.append((chip, _natural(device or ''), _natural(folder), folder))
     readings = []
-    for chip, _, _, folder in sorted(chips):
+    for chip, folder in named_chips(sysfs):
+        if _mirrors_zone(sysfs, chip, sysfs.link_name(f'{folder}/device'), zones):
+            continue
         inputs = map(_TEMPERATURE_INPUT.fullmatch, sysfs.names(folder, constant=True))
         for number in sorted(int(match[1]) for match in inputs if match):
             reading = _read_input(sysfs, names, chip, f'{folder}/temp{number}')
@@ -73,9 +77,18 @@ def limit_reasons(zones: list[ZoneReading]) -> list[str]:
             if zone.throttle_c is not None and zone.temperature_c >= zone.throttle_c]
 
 
+def _named_chips(sysfs: SysfsReader) -> list[tuple[str, str]]:
+    chips = []
+    for folder in chip_folders(sysfs):
+        name = sysfs.label(f'{folder}/name') or folder.rpartition('/')[2]
+        device = sysfs.link_name(f'{folder}/device')
+        chips.append((name, _natural(device or ''), _natural(folder), folder))
+    return [(name, folder) for name, _, _, folder in sorted(chips)]
+
+
 def _read_input(sysfs: SysfsReader, names: UniqueNames, chip: str,
                 stem: str) -> ZoneReading | None:
-    label = sysfs.text(f'{stem}_label', constant=True) or stem.rpartition('/')[2]
+    label = sysfs.label(f'{stem}_label') or stem.rpartition('/')[2]
     name = names.take(f'{chip} {label}')
     if sysfs.integer(f'{stem}_fault') == 1:
         sysfs.faults.append(f'{stem}_fault ({name}) is set: the chip says its sensor is broken')
@@ -94,7 +107,7 @@ def _mirrors_zone(sysfs: SysfsReader, chip: str, device: str | None,
     if device is not None:
         return any(folder.endswith(f'/{device}') for folder in zones)
     # Old kernels and trees recorded without links: the name is the zone's type.
-    return any((sysfs.text(f'{folder}/type', constant=True) or '').replace('-', '_') == chip
+    return any((sysfs.label(f'{folder}/type') or '').replace('-', '_') == chip
                for folder in zones)
 
 

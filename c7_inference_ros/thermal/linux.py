@@ -20,6 +20,8 @@ from pathlib import Path
 
 from c7_inference_ros.errors import TelemetryUnavailableError
 from c7_inference_ros.thermal import throttle
+from c7_inference_ros.thermal.cpu_clocks import cpu_clocks
+from c7_inference_ros.thermal.cpu_clocks import cpu_governor
 from c7_inference_ros.thermal.hwmon import has_chips
 from c7_inference_ros.thermal.hwmon import HWMON
 from c7_inference_ros.thermal.hwmon import limit_reasons
@@ -35,8 +37,10 @@ from c7_inference_ros.thermal.zones import has_zones
 from c7_inference_ros.thermal.zones import read_zones
 from c7_inference_ros.thermal.zones import THERMAL
 from c7_inference_ros.thermal.zones import trip_reasons
+from c7_inference_ros.thermal.zones import ZoneRules
 
 DEVICE = 'host'
+_RULES = ZoneRules(throttle.slows_processor)
 
 
 class LinuxThermalSource:
@@ -77,7 +81,7 @@ class LinuxThermalSource:
         """
         sysfs = self._reader(now_ns)
         names = UniqueNames()
-        zones = read_zones(sysfs, names, throttle.slows_processor)
+        zones = read_zones(sysfs, names, _RULES)
         chips = read_chips(sysfs, names)
         cooling = throttle.cooling_flags(sysfs)
         reasons = [*trip_reasons(zones), *limit_reasons(chips), *cooling.reasons,
@@ -88,17 +92,12 @@ class LinuxThermalSource:
         device = DeviceState(
             DEVICE, self.name, now_ns, True, zones=tuple(zones), is_throttling=bool(reasons),
             throttle_reasons=tuple(reasons), throttle_flags=cooling.flags,
-            clocks_mhz=throttle.cpu_clocks(sysfs), faults=tuple(sysfs.faults))
+            clocks_mhz=cpu_clocks(sysfs), settings=cpu_governor(sysfs), faults=tuple(sysfs.faults))
         return ThermalState((device,), now_ns)
 
     def glance(self, now_ns: int) -> frozenset[str]:
         """Return the signs of throttling that are set now, by name; faults are left to `read`."""
-        sysfs = self._reader(now_ns)
-        names = UniqueNames()
-        hot = trip_reasons(read_zones(sysfs, names, throttle.slows_processor))
-        cooling = throttle.cooling_flags(sysfs)
-        return frozenset([*(reason.partition(' is at ')[0] for reason in hot),
-                          *(name for name, flag in cooling.flags.items() if flag.value)])
+        return throttle.throttling_signs(self._reader(now_ns), _RULES)
 
     def _reader(self, now_ns: int) -> SysfsReader:
         sysfs = SysfsReader(self._root, self._read_bytes, self._cache)

@@ -21,23 +21,31 @@ import os
 from pathlib import Path
 import re
 from typing import Callable
+from typing import cast
+from typing import TypeVar
 
 #: Returns the bytes of one attribute file; raises OSError. Tests inject errors through it.
 ReadBytes = Callable[[str], bytes]
+T = TypeVar('T')
 
 _INTEGER = re.compile(r'[+-]?[0-9]{1,18}')
-_ATTRIBUTE_BYTES = 4096  # sysfs never gives more than a page
+#: sysfs gives at most a page; settings below /etc, which are read with them, are longer.
+_MAX_BYTES = 65536
+_MAX_LABEL = 64
+#: What the kernel answers for a hardware block that is switched off: no sensor is broken.
+OFF_ERRNOS = frozenset({errno.EAGAIN, errno.EINVAL, errno.ENODATA})
+_NEVER_OFF: frozenset[int] = frozenset()
 
 
 def read_attribute(path: str) -> bytes:
     """
-    Return the bytes of one sysfs attribute, at most a page.
+    Return the bytes of one attribute, at most 64 KiB.
 
     :raises OSError: the kernel's own answer: EAGAIN, EINVAL, ENODATA, EACCES and the like.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, _ATTRIBUTE_BYTES)
+        return os.read(descriptor, _MAX_BYTES)
     finally:
         os.close(descriptor)
 
@@ -53,6 +61,8 @@ class SysfsCache:
         """Begin with nothing."""
         self.texts: dict[str, str | None] = {}
         self.listings: dict[str, tuple[str, ...]] = {}
+        self.links: dict[str, str | None] = {}
+        self.derived: dict[str, object] = {}
         self._max_age_ns = max_age_ns
         self._since_ns: int | None = None
         self._fingerprint: object = None
@@ -68,6 +78,8 @@ class SysfsCache:
                 or not 0 <= now_ns - self._since_ns <= self._max_age_ns):
             self.texts.clear()
             self.listings.clear()
+            self.links.clear()
+            self.derived.clear()
             self._since_ns, self._fingerprint = now_ns, fingerprint
 
 
@@ -87,10 +99,11 @@ class SysfsReader:
         self.faults: list[str] = []
         self._read_bytes = read_bytes
         self._cache = cache if cache is not None else SysfsCache()
+        self._prefix = self.root.rstrip('/') + '/'
 
     def path(self, relative: str) -> str:
         """Return the full path of an attribute."""
-        return os.path.join(self.root, relative)
+        return self._prefix + relative
 
     def names(self, relative: str, *, constant: bool = False) -> tuple[str, ...]:
         """
@@ -111,22 +124,42 @@ class SysfsReader:
             self._cache.listings[relative] = found
         return found
 
-    def numbered(self, relative: str, prefix: str) -> tuple[str, ...]:
-        """Return the entries named ``<prefix><number>``, in the order of their numbers."""
-        matches = ((name, name[len(prefix):]) for name in self.names(relative)
+    def derived(self, key: str, derive: Callable[[], T]) -> T:
+        """
+        Return what follows from constants alone, from the cache where it is in it.
+
+        :param key: unique within a source.
+        :param derive: reads and computes it; a result with faults is not kept.
+        """
+        if key in self._cache.derived:
+            return cast(T, self._cache.derived[key])
+        faults_before = len(self.faults)
+        value = derive()
+        if len(self.faults) == faults_before:
+            self._cache.derived[key] = value
+        return value
+
+    def numbered(self, relative: str, prefix: str, *, constant: bool = False) -> tuple[str, ...]:
+        """
+        Return the entries named ``<prefix><number>``, in the order of their numbers.
+
+        :param constant: as in :meth:`names`.
+        """
+        matches = ((name, name[len(prefix):]) for name in self.names(relative, constant=constant)
                    if name.startswith(prefix))
         found = [(int(number), name) for name, number in matches
                  if number.isascii() and number.isdigit()]
         return tuple(name for _, name in sorted(found))
 
-    def text(self, relative: str, *, required: bool = False,
-             constant: bool = False) -> str | None:
+    def text(self, relative: str, *, required: bool = False, constant: bool = False,
+             off_errnos: frozenset[int] = _NEVER_OFF) -> str | None:
         """
         Return one attribute without surrounding white space.
 
         :param relative: path below the root.
         :param required: a missing file is a fault too.
         :param constant: take it from the cache where it is in it; what cannot be read is not kept.
+        :param off_errnos: errors that are no fault: the hardware behind it is switched off.
         :returns: None when it is missing or, with a fault, unreadable.
         """
         if constant and relative in self._cache.texts:
@@ -140,7 +173,8 @@ class SysfsReader:
                 self.faults.append(f'{relative} is missing')
             return None
         except OSError as error:
-            self.faults.append(f'{relative} cannot be read: {_reason(error)}')
+            if error.errno not in off_errnos:
+                self.faults.append(f'{relative} cannot be read: {_reason(error)}')
             return None
         # Garbage stays visible in the message; a number or a known word never has such a byte.
         text = raw.decode('ascii', errors='backslashreplace').strip()
@@ -148,18 +182,35 @@ class SysfsReader:
             self._cache.texts[relative] = text
         return text
 
-    def integer(self, relative: str, *, required: bool = False,
-                constant: bool = False) -> int | None:
+    def label(self, relative: str) -> str | None:
+        """
+        Return a name that does not change: one printable line, whatever the file holds.
+
+        :returns: None when it is missing, empty or, with a fault, unreadable.
+        """
+        text = self.text(relative, constant=True)
+        if not text:
+            return None
+        return (text if text.isprintable() else ascii(text)[1:-1])[:_MAX_LABEL]
+
+    def strings(self, relative: str) -> tuple[str, ...]:
+        """Return a device tree property that does not change: strings that each end in NUL."""
+        text = self.text(relative, constant=True) or ''
+        return tuple(part for part in text.split('\0') if part)
+
+    def integer(self, relative: str, *, required: bool = False, constant: bool = False,
+                off_errnos: frozenset[int] = _NEVER_OFF) -> int | None:
         """
         Return one attribute as a whole number.
 
         :param relative: path below the root.
         :param required: a missing file is a fault too.
         :param constant: as in :meth:`text`.
+        :param off_errnos: as in :meth:`text`; an empty file is no fault then either.
         :returns: None when it is missing or, with a fault, unreadable or not a number.
         """
-        text = self.text(relative, required=required, constant=constant)
-        if text is None:
+        text = self.text(relative, required=required, constant=constant, off_errnos=off_errnos)
+        if text is None or (off_errnos and not text):
             return None
         if not _INTEGER.fullmatch(text):
             found = 'nothing' if not text else repr(text[:40])
@@ -179,8 +230,11 @@ class SysfsReader:
 
     def link_name(self, relative: str) -> str | None:
         """Return the name of what a symbolic link leads to, None when it is not a link."""
-        path = self.path(relative)
-        return os.path.basename(os.path.realpath(path)) if os.path.islink(path) else None
+        if relative not in self._cache.links:
+            path = self.path(relative)
+            self._cache.links[relative] = (
+                os.path.basename(os.path.realpath(path)) if os.path.islink(path) else None)
+        return self._cache.links[relative]
 
 
 class UniqueNames:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Signs on Linux that the processor is being slowed down by heat, and how fast it runs."""
+"""Signs on Linux that the processor is being slowed down by heat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from typing import NamedTuple
 
 from c7_inference_ros.thermal.state import Reading
 from c7_inference_ros.thermal.sysfs import SysfsReader
+from c7_inference_ros.thermal.sysfs import UniqueNames
+from c7_inference_ros.thermal.zones import read_zones
 from c7_inference_ros.thermal.zones import SlowsProcessor
+from c7_inference_ros.thermal.zones import trip_reasons
+from c7_inference_ros.thermal.zones import ZoneRules
 
 COOLING = 'class/thermal'
 CPUS = 'devices/system/cpu'
@@ -59,14 +63,14 @@ def cooling_flags(sysfs: SysfsReader, slows: SlowsProcessor = slows_processor) -
     """
     Return what the cooling devices that slow a processor do now.
 
+    A state is only ever what the thermal framework asked for last: a power mode, a governor and a
+    user's limit act on the frequency range instead and leave it at 0. What holds a clock down
+    after the heat is gone is still told, since the machine is still slow.
+
     :param slows: tells them by their type.
     """
     states: dict[str, list[tuple[int, str]]] = {}
-    for device in sysfs.numbered(COOLING, 'cooling_device'):
-        folder = f'{COOLING}/{device}'
-        kind = sysfs.text(f'{folder}/type', constant=True)
-        if kind is None or not slows(kind):
-            continue
+    for folder, kind in sysfs.derived('slowing', lambda: _slowing_devices(sysfs, slows)):
         state = sysfs.integer(f'{folder}/cur_state', required=True)
         if state is not None:
             states.setdefault(kind, []).append((state, folder))
@@ -96,20 +100,12 @@ def throttle_counts(sysfs: SysfsReader) -> dict[tuple[str, str], int]:
     return counts
 
 
-def cpu_clocks(sysfs: SysfsReader) -> dict[str, Reading[float]]:
-    """Return ``cpu_max`` and ``cpu_mean`` in MHz, nothing where the CPU does not tell."""
-    khz = []
-    faults_before = len(sysfs.faults)
-    for cpu in sysfs.numbered(CPUS, 'cpu'):
-        value = sysfs.integer(f'{CPUS}/{cpu}/cpufreq/scaling_cur_freq')
-        if value is not None and value > 0:
-            khz.append(value)
-    sysfs.summarise_faults(faults_before)
-    if not khz:
-        return {}
-    source = f'{CPUS}/cpu*/cpufreq/scaling_cur_freq'
-    return {'cpu_max': Reading(max(khz) / 1000.0, source),
-            'cpu_mean': Reading(sum(khz) / len(khz) / 1000.0, source)}
+def throttling_signs(sysfs: SysfsReader, rules: ZoneRules) -> frozenset[str]:
+    """Return the zones at a trip point that slows, and the cooling devices that do, by name."""
+    hot = trip_reasons(read_zones(sysfs, UniqueNames(), rules, known_modes=True))
+    cooling = cooling_flags(sysfs, rules.slows)
+    return frozenset([*(reason.partition(' is at ')[0] for reason in hot),
+                      *(name for name, flag in cooling.flags.items() if flag.value)])
 
 
 class CounterDeltas:
@@ -143,3 +139,14 @@ class CounterDeltas:
                 rises.setdefault(counter, []).append(rise)
         return [f'{counter} rose by {max(found)} on {len(found)} CPUs since the last poll'
                 for counter, found in rises.items()]
+
+
+def _slowing_devices(sysfs: SysfsReader, slows: SlowsProcessor) -> list[tuple[str, str]]:
+    """Return (folder, type) of the cooling devices that slow a processor."""
+    found = []
+    for device in sysfs.numbered(COOLING, 'cooling_device', constant=True):
+        folder = f'{COOLING}/{device}'
+        kind = sysfs.label(f'{folder}/type')
+        if kind is not None and slows(kind):
+            found.append((folder, kind))
+    return found
