@@ -31,7 +31,6 @@ from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.statistics import STAGES
 from c7_inference_ros.pipeline.statistics import StageStatistics
 from c7_inference_ros.runtime.memory_budget import BudgetRow
-from c7_inference_ros.thermal.state import ThermalState
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 
@@ -112,7 +111,8 @@ def camera_status(name: str, hardware_id: str, *, topic: str, transport: str, pu
 def model_status(name: str, hardware_id: str, *, facts: Mapping[str, object], is_active: bool,
                  statistics: StageStatistics, accounts: Mapping[str, AccountSnapshot],
                  rate_in_hz: float, rate_out_hz: float, new_drops: Mapping[DropReason, int],
-                 problem: str, limits: DiagnosticsConfig) -> DiagnosticStatus:
+                 problem: str, limits: DiagnosticsConfig,
+                 is_shed: bool = False) -> DiagnosticStatus:
     """
     Say how fast a model is and where its frames went.
 
@@ -120,11 +120,14 @@ def model_status(name: str, hardware_id: str, *, facts: Mapping[str, object], is
     :param accounts: totals since the node started, by camera.
     :param new_drops: frames dropped in the last seconds, by reason.
     :param problem: why the last frame failed; empty when it did not.
+    :param is_shed: whether it sees no image now because of heat; its last delay is then old news.
     """
     delay = statistics.delay.snapshot()
     is_delay_in_range = delay.consecutive_delay_s <= limits.max_acceptable_consecutive_delay
     findings: list[Finding] = []
-    if is_active and not is_delay_in_range:
+    if is_shed:
+        findings.append((WARN, 'sees no image, shed because of heat'))
+    elif is_active and not is_delay_in_range:
         findings.append((ERROR, f'processing has been too slow for '
                                 f'{delay.consecutive_delay_s:.1f} s'))
     elif is_active and not delay.is_processing_time_in_range:
@@ -177,41 +180,6 @@ def account_values(rows: Iterable[BudgetRow]) -> dict[str, object]:
         made_of = f' ({row.items})' if row.items else ''
         values[f'account.{row.name}.{row.place}'] = f'{", ".join(parts)} bytes{made_of}'
     return values
-
-
-def temperature_status(name: str, hardware_id: str, state: ThermalState,
-                       now_ns: int) -> DiagnosticStatus:
-    """
-    Say how hot the machine is; without telemetry the level is STALE, never OK.
-
-    :param now_ns: the monotonic clock of the thermal publisher, nanoseconds.
-    """
-    hottest = state.hottest
-    findings: list[Finding] = []
-    if not state.is_telemetry_available:
-        findings.append((STALE, 'no temperature is known: ' + '; '.join(state.faults)))
-    if state.is_throttling:
-        findings.append((ERROR, 'the machine throttles: ' + '; '.join(state.throttle_reasons)))
-    for zone in state.zones:
-        if zone.critical_c is not None and zone.temperature_c >= zone.critical_c:
-            findings.append((ERROR, f'{zone.name} is at {zone.temperature_c:.1f} C, critical is '
-                                    f'{zone.critical_c:.1f} C'))
-        elif zone.warn_c is not None and zone.temperature_c >= zone.warn_c:
-            findings.append((WARN, f'{zone.name} is at {zone.temperature_c:.1f} C, the limit is '
-                                   f'{zone.warn_c:.1f} C'))
-    values: dict[str, object] = {
-        'telemetry_available': state.is_telemetry_available,
-        'hottest_zone': hottest.name if hottest else '',
-        'hottest_c': hottest.temperature_c if hottest else '',
-        'throttling': state.is_throttling, 'throttle_reasons': '; '.join(state.throttle_reasons),
-        'source': state.source, 'age_s': state.age_s(now_ns), 'faults': '; '.join(state.faults)}
-    values.update({f'zone.{zone.name}_c': zone.temperature_c for zone in state.zones})
-    values.update({f'clock.{clock}_mhz': value for clock, value in state.clocks_mhz.items()})
-    values.update({f'power.{rail}_w': value for rail, value in state.power_w.items()})
-    values.update({f'over_current.{counter}': value
-                   for counter, value in state.over_current_events.items()})
-    return make_status(name, hardware_id, findings, values,
-                       f'{hottest.temperature_c:.1f} C at {hottest.name}' if hottest else '')
 
 
 #: An overwritten frame is how a slot works, not a fault; the others lose what was asked for.

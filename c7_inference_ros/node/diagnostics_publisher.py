@@ -12,11 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Publish /diagnostics once a second, whatever the executor is busy with."""
+"""Publish /diagnostics once a second and when something changes, whatever the executor does."""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Callable
 
 from c7_inference_ros.node.qos import diagnostics_qos
@@ -25,6 +26,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
 PERIOD_S = 1.0
+#: Shortest time between two messages: what flickers must not flood the graph.
+SPACING_S = 0.05
 
 
 class DiagnosticsPublisher:
@@ -42,6 +45,7 @@ class DiagnosticsPublisher:
         self._publisher = node.create_publisher(
             DiagnosticArray, '/diagnostics', diagnostics_qos())
         self._stopped = threading.Event()
+        self._woken = threading.Event()
         self._publishing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name='diagnostics', daemon=True)
 
@@ -52,11 +56,20 @@ class DiagnosticsPublisher:
     def stop(self) -> None:
         """End within a period; nothing is published afterwards."""
         self._stopped.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(2 * PERIOD_S)
 
+    def wake(self) -> None:
+        """
+        Let the thread publish at once, outside the period.
+
+        For any thread and under any lock: nothing is collected or published here.
+        """
+        self._woken.set()
+
     def publish_now(self) -> None:
-        """Publish the state of this moment, outside the period."""
+        """Publish the state of this moment; by the thread."""
         with self._publishing:
             if self._stopped.is_set():
                 return
@@ -65,7 +78,10 @@ class DiagnosticsPublisher:
             self._publisher.publish(array)
 
     def _run(self) -> None:
+        due = time.monotonic()
         while not self._stopped.is_set():
+            # Before collecting: what changes meanwhile is told by another message.
+            self._woken.clear()
             try:
                 self.publish_now()
             except Exception as error:  # nothing may end this thread
@@ -73,4 +89,9 @@ class DiagnosticsPublisher:
                     self._node.get_logger().error(
                         f'diagnostics cannot be published: {type(error).__name__}: {error}',
                         throttle_duration_sec=10.0)
-            self._stopped.wait(PERIOD_S)
+            now = time.monotonic()
+            if now >= due:
+                due = due + PERIOD_S if due + PERIOD_S > now else now + PERIOD_S
+            if self._stopped.wait(SPACING_S):
+                return
+            self._woken.wait(max(0.0, due - time.monotonic()))

@@ -27,16 +27,13 @@ from c7_inference_ros.node.diagnostics_publisher import DiagnosticsPublisher
 from c7_inference_ros.node.parameters import NodeParameters
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.node.status_report import StatusReport
+from c7_inference_ros.node.thermal_watch import ThermalWatch
 from c7_inference_ros.node.transitions import ERROR
 from c7_inference_ros.node.transitions import FAILURE
 from c7_inference_ros.node.transitions import guarded
 from c7_inference_ros.node.transitions import SUCCESS
-from c7_inference_ros.parameter_groups import ThermalConfig
 from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.memory_budget import format_table
-from c7_inference_ros.thermal.publisher import ThermalStatePublisher
-from c7_inference_ros.thermal.source import select_source
-from c7_inference_ros.thermal.state import ThermalState
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
@@ -66,10 +63,9 @@ class InferenceNode(LifecycleNode):
         self._declared = NodeParameters(
             self, lambda: self._session is None, self._check_change, self._apply_change)
         self._guard_transitions()
-        self._thermal_config = ThermalConfig()
-        self._thermal = self._start_thermal()
         self._report = StatusReport(self, platform.node() or 'unknown')
         self._diagnostics = DiagnosticsPublisher(self, self._collect)
+        self._thermal = ThermalWatch(self, self._declared.thermal(), self._diagnostics.wake)
         self._diagnostics.start()
         self._timer = self.create_timer(WATCHDOG_PERIOD_S, self._watch,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -88,15 +84,18 @@ class InferenceNode(LifecycleNode):
         not fit) back to unconfigured with nothing left behind.
         """
         config = self._declared.load()
-        if config.thermal != self._thermal_config:
-            self._thermal.stop()
-            self._thermal_config = config.thermal
-            self._thermal = self._start_thermal()
         streams = {(camera, model) for camera in config.camera_names
                    for model in config.models_of(camera)}
         if self._accounts is not None and set(self._accounts.streams) != streams:
             self._accounts = None  # other streams: their counts begin anew
-        self._session = Session(self, config, self._thermal, self._accounts, self._on_expired)
+        try:
+            self._thermal.configure(config.thermal)
+            self._session = Session(self, config, self._thermal.publisher, self._accounts,
+                                    self._on_expired, self._thermal.on_step)
+        except BaseException:
+            self._thermal.release()
+            raise
+        self._thermal.attach(self._session.shedder)
         self._accounts = self._session.accounts
         for name, pipeline in self._session.models.pipelines.items():
             facts = pipeline.describe()
@@ -120,10 +119,7 @@ class InferenceNode(LifecycleNode):
         """
         session = self._configured()
         session.models.check_memory(session.config.memory.free_floor_bytes)
-        thermal = self._thermal.snapshot()
-        if thermal.is_throttling:
-            self.get_logger().warning(
-                'activating while the machine throttles: ' + '; '.join(thermal.throttle_reasons))
+        self._thermal.check_activation()
         result = super().on_activate(state)
         if result != SUCCESS:
             return result
@@ -200,7 +196,7 @@ class InferenceNode(LifecycleNode):
             self.get_logger().warning(f'shutdown could not walk through the states: {error}')
         self._release()
         self._diagnostics.stop()
-        self._thermal.stop()
+        self._thermal.close()
 
     def _configured(self) -> Session:
         if self._session is None:
@@ -210,6 +206,7 @@ class InferenceNode(LifecycleNode):
     def _release(self) -> None:
         """Give back what configure made; idempotent, the one path for every way down."""
         session, self._session = self._session, None
+        self._thermal.release()
         is_stuck, self._is_stuck = self._is_stuck, False
         self._must_fail = False
         if session is not None and not session.release(is_stuck):
@@ -217,37 +214,22 @@ class InferenceNode(LifecycleNode):
                 'the inference thread hangs and was abandoned; its memory comes back only when '
                 'it returns or the process is restarted')
 
-    def _start_thermal(self) -> ThermalStatePublisher:
-        publisher = ThermalStatePublisher(
-            select_source(self._thermal_config.sysfs_root, on_reason=self.get_logger().info),
-            self._thermal_config.poll_rate,
-            on_transition=self._on_thermal_transition, log=self.get_logger().warning)
-        publisher.start()
-        return publisher
-
-    def _on_thermal_transition(self, before: ThermalState, after: ThermalState) -> None:
-        log = self.get_logger()
-        if not after.is_telemetry_available:
-            log.warning('no temperature is known: ' + '; '.join(after.faults))
-        elif after.is_throttling and not before.is_throttling:
-            log.warning('the machine throttles: ' + '; '.join(after.throttle_reasons))
-        elif before.is_throttling:
-            log.info('the machine no longer throttles')
-
     def _collect(self) -> list:
-        self._thermal.check_stale()
-        return self._report.collect(self._session, self._thermal.snapshot(), self.state_label,
-                                    self.last_error, self.refused_memory)
+        thermal = self._thermal.look()
+        return self._report.collect(self._session, thermal, self._thermal.shedding(),
+                                    self.state_label, self.last_error, self.refused_memory)
 
     def _check_change(self, config: NodeConfig) -> None:
         if self._session is not None:
             self._session.check(config)
 
     def _apply_change(self, config: NodeConfig) -> None:
+        self._thermal.apply(config.thermal)
         if self._session is not None:
             self._session.apply(config)
 
     def _watch(self) -> None:
+        self._thermal.tend()
         session = self._session
         if session is None:
             return

@@ -26,6 +26,8 @@ from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.config import parameters_of
 from c7_inference_ros.config import unknown_keys
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.parameter_groups import ThermalConfig
+from c7_inference_ros.parameter_spec import build
 from c7_inference_ros.parameter_spec import Mutability
 from c7_inference_ros.parameter_spec import ParameterSpec
 from rcl_interfaces.msg import FloatingPointRange
@@ -97,6 +99,13 @@ class NodeParameters:
         if problems:
             raise ConfigurationError(problems)
         return config
+
+    def thermal(self) -> ThermalConfig:
+        """Return the thermal settings; the default of each that cannot be used."""
+        prefix = 'thermal.'
+        return build(ThermalConfig, {
+            name.removeprefix(prefix): self._specs[name].coerce(value, name)[0]
+            for name, value in self._values().items() if name.startswith(prefix)})
 
     def _values(self, changes: dict[str, Any] | None = None) -> dict[str, Any]:
         values = {name: self._node.get_parameter(name).value for name in self._specs}

@@ -30,6 +30,8 @@ from c7_inference_ros.pipeline.accounting import FrameAccounts
 from c7_inference_ros.pipeline.frame_processor import FrameProcessor
 from c7_inference_ros.pipeline.frame_slot import Frame
 from c7_inference_ros.pipeline.intake import FrameIntake
+from c7_inference_ros.pipeline.load_shedder import LoadShedder
+from c7_inference_ros.pipeline.load_shedder import OnStep
 from c7_inference_ros.pipeline.loaded_models import LoadedModels
 from c7_inference_ros.pipeline.scheduler import FrameScheduler
 from c7_inference_ros.pipeline.statistics import PipelineStatistics
@@ -55,15 +57,19 @@ class Session:
     :param thermal: thermal publisher, injected into the runtime.
     :param accounts: frame accounts of the node, or None to open new ones.
     :param on_expired: called when an inference takes too long, with the seconds it took.
+    :param on_step: told about each step in which load is shed because of heat.
     :raises ConfigurationError: what the user has to correct; nothing is left behind.
     :raises InferenceRuntimeError: a model does not load or does not fit; likewise.
     """
 
     def __init__(self, node: LifecycleNode, config: NodeConfig, thermal: ThermalStatePublisher,
-                 accounts: FrameAccounts | None, on_expired: Callable[[float], None]) -> None:
+                 accounts: FrameAccounts | None, on_expired: Callable[[float], None],
+                 on_step: OnStep | None = None) -> None:
         """Load the models and create the publishers; nothing is received yet."""
         self._node = node
+        self._thermal = thermal
         self.config = config
+        self.shedder = LoadShedder(config, on_step=on_step)
         streams = {camera: config.models_of(camera) for camera in config.camera_names}
         self.accounts = accounts or FrameAccounts(streams)
         self.statistics = PipelineStatistics(streams)
@@ -76,7 +82,8 @@ class Session:
         self._problems: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._logged: dict[tuple[str, str | None, str], int] = {}
         scheduler = FrameScheduler(config.camera_names)
-        self._intake = FrameIntake(scheduler, self.accounts, self.statistics)
+        self._intake = FrameIntake(scheduler, self.accounts, self.statistics,
+                                   settings=lambda: self.config, shedder=self.shedder)
         self.models = LoadedModels(config, scheduler, thermal, self._on_bug)
         self.outputs: dict[str, ModelOutputs] = {}
         try:
@@ -90,7 +97,7 @@ class Session:
         self._processor = FrameProcessor(
             lambda: self.config, self.models.pipelines, self.accounts, self.statistics,
             to_source_image, self._publish, lambda: node.get_clock().now().nanoseconds,
-            on_error=self._on_error, worker=self.models.worker)
+            on_error=self._on_error, worker=self.models.worker, shedder=self.shedder)
         self.watchdog = Watchdog(self.models.worker, lambda: self.config.inference_timeout,
                                  on_expired)
 
@@ -104,6 +111,8 @@ class Session:
         self._problems.clear()
         self.activated_ns = time.monotonic_ns()
         self._publish_infos()
+        self.shedder.start()
+        self.shedder.update(self._thermal.snapshot())
         self._intake.open()
         self.models.worker.start_frames(self._processor)
         self.is_active = True
@@ -127,6 +136,8 @@ class Session:
         is_drained = self.models.worker.stop_frames(
             0.0 if is_stuck else self.config.drain_timeout)
         self._intake.close()
+        self.shedder.stop()
+        self.shedder.update(self._thermal.snapshot())
         if not is_drained:
             self._processor.abandon(DropReason.INACTIVE)
         return is_drained
@@ -164,6 +175,7 @@ class Session:
     def apply(self, config: NodeConfig) -> None:
         """Use changed dynamic values from the next frame on; :meth:`check` accepted them."""
         self.config = config
+        self.shedder.configure(config)
         for name, pipeline in self.models.pipelines.items():
             pipeline.apply_settings(config.models[name])
         if self.is_active:

@@ -24,11 +24,13 @@ import time
 from typing import Sequence
 
 from c7_inference_ros.node import diagnostics
+from c7_inference_ros.node import thermal_diagnostics
 from c7_inference_ros.node.diagnostics import Finding
 from c7_inference_ros.node.session import PROBLEM_NS
 from c7_inference_ros.node.session import Session
 from c7_inference_ros.pipeline.accounting import AccountSnapshot
 from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.pipeline.load_shedder import SheddingStatus
 from c7_inference_ros.runtime.memory_budget import BudgetRow
 from c7_inference_ros.runtime.process_memory import available_bytes
 from c7_inference_ros.runtime.process_memory import rss_bytes
@@ -57,14 +59,15 @@ class StatusReport:
         self._recent: defaultdict[tuple[str, DropReason], deque[tuple[int, int]]] = (
             defaultdict(deque))
 
-    def collect(self, session: Session | None, thermal: ThermalState, state: str,
-                last_error: str, refused_memory: Sequence[BudgetRow] = ()
+    def collect(self, session: Session | None, thermal: ThermalState, shedding: SheddingStatus,
+                state: str, last_error: str, refused_memory: Sequence[BudgetRow] = ()
                 ) -> list[DiagnosticStatus]:
         """
         Return all statuses of this moment.
 
         :param session: the configured part, or None.
         :param thermal: the latest thermal snapshot.
+        :param shedding: what is shed because of heat.
         :param state: label of the lifecycle state.
         :param last_error: why the last transition failed, or empty.
         :param refused_memory: the account of a model that did not fit, when that was why.
@@ -84,8 +87,12 @@ class StatusReport:
             statuses += [self._model(session, name, accounts, now_ns)
                          for name in session.models.pipelines]
         statuses.append(self._memory(session, refused_memory))
-        statuses.append(diagnostics.temperature_status(
-            self._named('temperature'), self._hardware_id, thermal, time.monotonic_ns()))
+        now_ns = time.monotonic_ns()
+        statuses += [thermal_diagnostics.temperature_status(
+            self._named(f'temperature {device.name}'), self._hardware_id, device, now_ns)
+            for device in thermal.devices]
+        statuses.append(thermal_diagnostics.shedding_status(
+            self._named('load shedding'), self._hardware_id, shedding))
         return statuses
 
     def _named(self, part: str) -> str:
@@ -119,6 +126,7 @@ class StatusReport:
         new_drops = {reason: self._recent_drops(name, reason, mine, now_ns)
                      for reason in DropReason}
         pipeline = session.models.pipelines[name]
+        step = session.shedder.current
         statistics = session.statistics
         problem = session.problem(model=name)
         if session.is_active and new_drops[DropReason.STALE]:
@@ -131,7 +139,8 @@ class StatusReport:
             is_active=session.is_active, statistics=statistics.models[name], accounts=mine,
             rate_in_hz=sum(statistics.cameras[camera].rate_in.rate_hz(now_ns) for camera in mine),
             rate_out_hz=sum(statistics.rate_out[camera, name].rate_hz(now_ns) for camera in mine),
-            new_drops=new_drops, problem=problem, limits=session.config.diagnostics)
+            new_drops=new_drops, problem=problem, limits=session.config.diagnostics,
+            is_shed=step.is_paused or name in step.skipped_models)
 
     def _recent_drops(self, name: str, reason: DropReason, accounts: dict[str, AccountSnapshot],
                       now_ns: int) -> int:

@@ -15,19 +15,15 @@
 """What the node says of itself, once a second, in every state."""
 
 import re
-import time
 
 from client import ERROR
 from client import OK
-from client import STALE
 from client import WARN
 import pytest
-from thermal_sysfs import laptop
-from thermal_sysfs import SysfsTree
 
 STAGES = ('wait', 'convert', 'preprocess', 'inference', 'decode', 'publish', 'processing', 'age')
 REASONS = ('overwritten', 'stale', 'bad_encoding', 'bad_image', 'inactive', 'inference_error',
-           'thermal', 'publish_error')
+           'thermal', 'publish_error', 'rate_limited')
 KEYS = {
     'lifecycle': {'state', 'runtime', 'version', 'last_error'},
     'camera camera': {'topic', 'transport', 'publishers', 'received', 'rate_in_hz',
@@ -44,12 +40,15 @@ KEYS = {
                'host_predicted_bytes', 'host_measured_bytes', 'host_budget_bytes',
                'process_rss_bytes', 'free_bytes', 'free_floor_bytes', 'detector.predicted_bytes',
                'detector.measured_bytes', 'detector.basis'},
-    'temperature': {'telemetry_available', 'hottest_zone', 'hottest_c', 'throttling',
-                    'throttle_reasons', 'source', 'age_s', 'faults'}}
+    'temperature host': {'telemetry_available', 'hottest_zone', 'hottest_c', 'throttling',
+                         'throttle_reasons', 'warnings', 'model', 'source', 'age_s', 'faults'},
+    'load shedding': {'policy', 'step', 'level', 'levels', 'heat', 'reason', 'max_rate_hz',
+                      'skipped_models', 'paused', 'active', 'seconds_in_step', 'steps_taken'}}
 
 
-def test_names_keys_and_levels_are_those_of_the_conventions(scripted):
-    process, client = scripted({'memory': {'device_bytes': 1 << 20, 'host_bytes': 3 << 20}})
+def test_names_keys_and_levels_are_those_of_the_conventions(scripted, tmp_path):
+    process, client = scripted({'memory': {'device_bytes': 1 << 20, 'host_bytes': 3 << 20}},
+                               {'thermal.sysfs_root': str(tmp_path / 'sys')})
     camera, detections = client.camera(), client.detections()
     for _ in range(5):
         camera.deliver(detections)
@@ -111,9 +110,10 @@ def test_once_a_second_in_every_state_and_during_a_long_configure(scripted):
     assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.25)
 
 
-def test_parts_that_are_not_there_are_not_reported(scripted):
-    process, client = scripted(transitions=())
-    assert set(client.report('lifecycle')) == {'lifecycle', 'memory', 'temperature'}
+def test_parts_that_are_not_there_are_not_reported(scripted, tmp_path):
+    process, client = scripted({}, {'thermal.sysfs_root': str(tmp_path / 'sys')}, transitions=())
+    assert set(client.report('lifecycle')) == {'lifecycle', 'memory', 'temperature host',
+                                               'load shedding'}
     client.change_states('configure')
     report = client.report('model detector')
     assert set(report) == set(KEYS)
@@ -143,72 +143,3 @@ def test_slow_processing_warns_and_lasting_slow_processing_is_an_error(scripted)
     client.set('diagnostics.max_allowed_processing_time', 10.0)
     detections.wait_for_stamp(camera.publish())
     assert client.status('model detector').level == OK
-
-
-# --- temperature ---
-
-def test_without_sensors_the_temperature_is_unknown_and_never_cool(scripted, tmp_path):
-    process, client = scripted({}, {'thermal.sysfs_root': str(tmp_path / 'empty')})
-    status = client.status('temperature')
-    assert status.level == STALE
-    assert status['telemetry_available'] == 'false'
-    assert (status['hottest_zone'], status['hottest_c']) == ('', '')
-    assert 'no temperature is known' in status.message
-    assert client.camera().deliver(client.detections()).detections
-
-
-@pytest.fixture
-def warm_laptop(scripted, tmp_path):
-    """Return the sysfs of a laptop, and a client of a node that looks at it."""
-    tree = laptop(SysfsTree(tmp_path / 'sys'))
-    process, client = scripted({}, {'thermal.sysfs_root': str(tree.root)})
-    return tree, process, client
-
-
-def test_every_zone_is_reported(warm_laptop):
-    tree, process, client = warm_laptop
-    status = client.status('temperature', lambda status: status['hottest_zone'])
-    assert status.level == OK
-    zones = {key: float(value) for key, value in status.values.items()
-             if key.startswith('zone.')}
-    assert 45.0 in zones.values()
-    assert status.number('hottest_c') == max(zones.values()) == 47.0
-    assert any(key.startswith('clock.') for key in status.values)
-    assert status['throttling'] == 'false'
-    assert status.number('age_s') < 1.5
-    assert '47.0 C' in status.message
-
-
-def test_a_hot_zone_is_an_error_until_it_has_cooled_down(warm_laptop):
-    tree, process, client = warm_laptop
-    client.status('temperature', lambda status: status.level == OK)
-    tree.temperature(0, 104000)  # critical is 103
-    status = client.status('temperature', lambda status: status.level == ERROR)
-    assert '104.0 C, critical is 103.0 C' in status.message
-    assert status.number('hottest_c') == 104.0
-    tree.temperature(0, 45000)
-    client.status('temperature', lambda status: status.level == OK)
-    tree.write('class/hwmon/hwmon1/temp1_input', 85000)  # its maximum is 83.85
-    status = client.status('temperature', lambda status: status.level == WARN)
-    assert '85.0 C, the limit is 83.8 C' in status.message or '83.9 C' in status.message
-
-
-def test_a_machine_that_throttles_is_seen_within_a_second(warm_laptop):
-    tree, process, client = warm_laptop
-    client.status('temperature', lambda status: status.level == OK)
-    tree.cooling(0, 'Processor', 3)
-    began = time.monotonic()
-    line = process.wait_for_line('the machine throttles')
-    assert time.monotonic() - began < 1.8  # one period of the poll, and a slow machine
-    assert '[WARN]' in line
-    status = client.status('temperature', lambda status: status['throttling'] == 'true')
-    assert status.level == ERROR
-    assert status['throttle_reasons']
-    client.change_states('deactivate')
-    process.mark()
-    client.change_states('activate')
-    assert any('activating while the machine throttles' in line
-               for line in process.lines('WARN'))
-    tree.cooling(0, 'Processor', 0)
-    process.wait_for_line('no longer throttles')
-    client.status('temperature', lambda status: status['throttling'] == 'false')
