@@ -561,3 +561,359 @@ def test_a_day_of_polls_keeps_nothing(clock):
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         ThermalStatePublisher(ScriptedSource(), **settings)
+
+
+def gpus(now_ns, *names, hot=()):
+    """Return a state of some devices."""
+    return ThermalState(tuple(device(name, now_ns, name in hot) for name in names), now_ns)
+
+
+class GpuSource(ScriptedSource):
+    """Answers with the devices in ``present``; those in ``hot`` throttle."""
+
+    device_names = ('gpu0', 'gpu1')
+
+    def __init__(self):
+        super().__init__()
+        self.present = ['gpu0', 'gpu1']
+        self.hot = ()
+        self.age_ns = 0
+
+    def read(self, now_ns):
+        """Return the state, or raise the answer."""
+        super().read(now_ns)
+        return gpus(now_ns - self.age_ns, *self.present, hot=self.hot)
+
+
+def names_of(state):
+    return [one.name for one in state.devices]
+
+
+def test_transitions_are_told_for_each_device_alone(clock):
+    source, told = GpuSource(), []
+    publisher = ThermalStatePublisher(
+        source, clock_ns=clock, on_transition=lambda before, after: told.append(
+            (after.name, before.is_throttling, after.is_throttling)))
+    for source.hot in ((), ('gpu1',), ('gpu1', 'gpu0'), ('gpu0',), ()):
+        publisher._poll_once()
+        clock.advance(1.0)
+    assert told == [('gpu1', False, True), ('gpu0', False, True), ('gpu1', True, False),
+                    ('gpu0', True, False)]
+
+
+def test_the_loss_of_one_device_does_not_hold_back_the_loss_of_another(clock):
+    source, told = GpuSource(), []
+    publisher = ThermalStatePublisher(
+        source, clock_ns=clock, on_transition=lambda before, after: told.append(
+            (after.name, after.is_telemetry_available)))
+    for second in range(25):
+        source.present = [['gpu0', 'gpu1'], ['gpu1'], ['gpu0']][second % 3]
+        publisher._poll_once()
+        clock.advance(1.0)
+    assert sorted(told) == [('gpu0', False), ('gpu0', True), ('gpu1', False), ('gpu1', True)]
+
+
+def test_a_device_that_vanishes_stays_in_its_place_without_telemetry(clock):
+    source = GpuSource()
+    publisher = ThermalStatePublisher(source, clock_ns=clock)
+    publisher._poll_once()
+    source.present = ['gpu1']
+    clock.advance(1.0)
+    publisher._poll_once()
+    state = publisher.snapshot()
+    assert names_of(state) == ['gpu0', 'gpu1']
+    lost, present = state.devices
+    assert present.is_telemetry_available
+    assert not lost.is_telemetry_available and not state.is_telemetry_available
+    assert lost.zones == () and lost.measured_at_ns == clock()
+    assert 'no longer shows gpu0' in lost.faults[0]
+    assert (lost.model, lost.hardware_id) == ('model of gpu0', 'serial of gpu0')
+    source.present = ['gpu1', 'gpu0']  # in another order
+    publisher._poll_once()
+    assert names_of(publisher.snapshot()) == ['gpu0', 'gpu1']
+    assert publisher.snapshot().is_telemetry_available
+
+
+def test_a_device_that_appears_later_stays_as_well(clock):
+    source = GpuSource()
+    publisher = ThermalStatePublisher(source, clock_ns=clock)
+    for source.present in (['gpu0'], ['gpu2', 'gpu0'], ['gpu0', 'gpu1']):
+        publisher._poll_once()
+    state = publisher.snapshot()
+    assert names_of(state) == ['gpu0', 'gpu1', 'gpu2']
+    assert [one.is_telemetry_available for one in state.devices] == [True, True, False]
+
+
+def test_a_device_that_a_source_measured_long_ago_is_not_current(clock):
+    source = GpuSource()
+    publisher = ThermalStatePublisher(source, clock_ns=clock)
+    source.age_ns = 3 * SECOND
+    publisher._poll_once()
+    assert publisher.snapshot().is_telemetry_available
+    source.age_ns += 1
+    publisher._poll_once()
+    state = publisher.snapshot()
+    assert not any(one.is_telemetry_available for one in state.devices)
+    assert 'measured gpu0 3.0 s ago' in state.devices[0].faults[0]
+
+
+def unknown_in_some_way(way, publisher, source, clock):
+    """Make a publisher know nothing of its devices."""
+    if way == 'not started':
+        return
+    publisher._poll_once()
+    if way == 'stale':
+        clock.advance(3.1)
+    elif way == 'lost':
+        source.answer = LOST
+        publisher._poll_once()
+    elif way == 'bug':
+        source.answer = KeyError('zone')
+        publisher._poll_once()
+    elif way == 'stopped':
+        publisher.start()
+        publisher.stop()
+
+
+@pytest.mark.parametrize('way', ['not started', 'stale', 'lost', 'bug', 'stopped'])
+def test_a_state_without_telemetry_keeps_every_device(clock, way):
+    source = GpuSource()
+    publisher = ThermalStatePublisher(source, clock_ns=clock, log=lambda text: None)
+    unknown_in_some_way(way, publisher, source, clock)
+    state = publisher.snapshot()
+    assert names_of(state) == ['gpu0', 'gpu1']
+    assert not any(one.is_telemetry_available or one.zones for one in state.devices)
+    assert {one.source for one in state.devices} == {'script'}
+    if way != 'not started':
+        assert state.devices[1].hardware_id == 'serial of gpu1'
+
+
+def test_a_source_that_names_no_device_stands_for_one(clock):
+    class Nameless(ScriptedSource):
+        device_names = ()
+
+    publisher = ThermalStatePublisher(Nameless(LOST), clock_ns=clock)
+    publisher._poll_once()
+    assert names_of(publisher.snapshot()) == ['script']
+
+
+def test_every_state_is_given_before_its_transitions(clock):
+    source, events = ScriptedSource(), []
+    publisher = ThermalStatePublisher(
+        source, clock_ns=clock, on_state=events.append,
+        on_transition=lambda before, after: events.append(after))
+    for source.answer in ('cool', 'hot', LOST):
+        publisher._poll_once()
+        assert publisher.snapshot() is [one for one in events if isinstance(one, ThermalState)][-1]
+        clock.advance(1.0)
+    cool, hot, hot_device, lost, lost_device = events
+    assert not cool.is_throttling
+    assert hot.devices == (hot_device,) and hot.is_throttling
+    assert lost.devices == (lost_device,) and not lost.is_telemetry_available
+
+
+def test_a_state_that_was_read_too_slowly_is_given_without_telemetry(clock):
+    class SlowSource(ScriptedSource):
+
+        def read(self, now_ns):
+            """Take four periods."""
+            clock.advance(4.0)
+            return super().read(now_ns)
+
+    states = []
+    publisher = ThermalStatePublisher(SlowSource(), clock_ns=clock, on_state=states.append)
+    publisher._poll_once()
+    assert [state.is_telemetry_available for state in states] == [False]
+
+
+def test_a_callback_for_states_may_fail_and_may_stop_the_publisher(clock):
+    logged, told = [], []
+
+    def broken(state):
+        raise RuntimeError('bug outside')
+
+    publisher = ThermalStatePublisher(
+        ScriptedSource('hot'), clock_ns=clock, on_state=broken, log=logged.append,
+        on_transition=lambda *states: told.append(states))
+    publisher._poll_once()
+    publisher._poll_once()
+    assert logged == ['on_state failed with RuntimeError: bug outside']
+    assert len(told) == 1
+
+    stopped = threading.Event()
+
+    def stop(state):
+        stopping.stop()
+        stopped.set()
+
+    stopping = ThermalStatePublisher(
+        ScriptedSource('hot'), poll_hz=50.0, on_state=stop, log=logged.append,
+        on_transition=lambda *states: told.append(states))
+    stopping.start()
+    thread = stopping._session.thread
+    assert stopped.wait(10.0)
+    if thread is not None:
+        thread.join(10.0)
+    assert len(logged) == 1 and len(told) == 1  # nothing is told of what has ended
+
+
+def test_a_sign_between_two_polls_is_polled_at_once():
+    source, seen = ScriptedSource(), threading.Event()
+    publisher = ThermalStatePublisher(
+        source, poll_hz=0.1, on_transition=lambda before, after: seen.set())
+    publisher.start()
+    try:
+        assert publisher.wait_for_first_poll(10.0)
+        wait_until(lambda: source.glances >= 2)
+        assert source.reads == 1
+        source.answer = 'hot'
+        source.signs = frozenset({'cpu-throttle'})
+        assert seen.wait(5.0)  # the next regular poll is 10 s after the first
+        assert publisher.snapshot().is_throttling
+        glances = source.glances
+        wait_until(lambda: source.glances >= glances + 3)
+        assert source.reads == 2  # the same sign is no news
+        source.answer, source.signs = 'cool', frozenset()
+        wait_until(lambda: not publisher.snapshot().is_throttling, 5.0)
+    finally:
+        publisher.stop()
+
+
+def test_the_throttle_of_a_real_tree_shows_within_a_second_at_the_default_rate(laptop_tree):
+    seen = threading.Event()
+    publisher = ThermalStatePublisher(
+        LinuxThermalSource(laptop_tree.root), stale_periods=50.0,
+        on_transition=lambda before, after: after.is_throttling and seen.set())
+    publisher.start()
+    try:
+        assert publisher.wait_for_first_poll(10.0)
+        laptop_tree.cooling(0, 'Processor', 3)
+        assert seen.wait(1.0)
+    finally:
+        publisher.stop()
+
+
+@pytest.mark.parametrize('signs', [ValueError('bug in the glance'), LOST, None])
+def test_a_glance_that_fails_neither_ends_the_thread_nor_polls_in_a_loop(signs):
+    source, logged = ScriptedSource(), []
+    source.signs = signs
+    publisher = ThermalStatePublisher(source, poll_hz=0.1, log=logged.append)
+    publisher.start()
+    try:
+        wait_until(lambda: source.glances >= 5)
+        assert source.reads == 1
+        assert publisher.snapshot().is_telemetry_available
+        assert len(logged) == (0 if signs is LOST else 1)
+        assert all(line.startswith('glance of thermal source script failed') for line in logged)
+        source.answer, source.signs = 'hot', frozenset({'cpu-throttle'})
+        wait_until(lambda: publisher.snapshot().is_throttling, 5.0)
+    finally:
+        publisher.stop()
+
+
+def test_signs_that_flicker_do_not_poll_more_often_than_four_times_a_second():
+    class Flickering(ScriptedSource):
+
+        def __init__(self):
+            super().__init__()
+            self.read_at = []
+
+        def read(self, now_ns):
+            """Note when."""
+            self.read_at.append(time.monotonic())
+            return super().read(now_ns)
+
+        def glance(self, now_ns):
+            """Return something else each time."""
+            super().glance(now_ns)
+            return frozenset({str(self.glances)})
+
+    source = Flickering()
+    publisher = ThermalStatePublisher(source, poll_hz=0.9)
+    publisher.start()
+    wait_until(lambda: len(source.read_at) >= 9, 30.0)
+    publisher.stop()
+    # Reads begin after their glance, which may take longer once than another time.
+    gaps = [after - before for before, after in zip(source.read_at, source.read_at[1:])]
+    assert sum(gaps) / len(gaps) >= 0.249
+
+
+def test_at_four_polls_a_second_nobody_glances():
+    source = ScriptedSource()
+    publisher = ThermalStatePublisher(source, poll_hz=4.0)
+    publisher.start()
+    wait_until(lambda: source.reads >= 3)
+    publisher.stop()
+    assert source.glances == 0
+
+
+class HangingGlance(HangingSource):
+    """Hangs in every glance but the first."""
+
+    def read(self, now_ns):
+        """Return the answer at once."""
+        return ScriptedSource.read(self, now_ns)
+
+    def glance(self, now_ns):
+        """Wait for the gate."""
+        if self.glances:
+            HangingSource.read(self, now_ns)
+        return super().glance(now_ns)
+
+
+def test_a_glance_that_hangs_shows_and_is_told_like_a_read_that_hangs(clock):
+    source, callback_told = HangingGlance(), recorder()
+    callback, told = callback_told
+    publisher = ThermalStatePublisher(
+        source, clock_ns=clock, on_transition=callback, join_timeout_s=0.05)
+    publisher.start()
+    thread = publisher._session.thread
+    try:
+        assert publisher.wait_for_first_poll(10.0)
+        assert source.inside.wait(10.0)
+        assert publisher.snapshot().is_telemetry_available
+        clock.advance(3.1)
+        assert not publisher.snapshot().is_telemetry_available
+        publisher.check_stale()
+        assert told == [(COOL, UNKNOWN)]
+        began = time.monotonic()
+        publisher.stop()
+        assert time.monotonic() - began < 2.0
+    finally:
+        source.gate.set()
+        publisher.stop()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert told == [(COOL, UNKNOWN)]
+
+
+def test_a_glance_that_took_too_long_is_told_by_the_polling_thread(clock):
+    class SlowGlance(ScriptedSource):
+
+        def glance(self, now_ns):
+            """Take four periods."""
+            clock.advance(4.0)
+            return super().glance(now_ns)
+
+    callback, told = recorder()
+    publisher = ThermalStatePublisher(SlowGlance(), clock_ns=clock, on_transition=callback)
+    publisher._poll_once()
+    publisher._glance_once()
+    assert told == [(COOL, UNKNOWN)]
+    publisher._poll_once()
+    assert told == [(COOL, UNKNOWN), (UNKNOWN, COOL)]
+
+
+def test_a_bug_is_logged_once_whatever_its_text_says_and_whatever_fails_besides(clock):
+    source, logged = ScriptedSource(), []
+    publisher = ThermalStatePublisher(source, clock_ns=clock, log=logged.append)
+    for number in range(20):
+        source.answer = ValueError(f'{number} is wrong')
+        source.signs = KeyError(number)
+        publisher._poll_once()
+        publisher._glance_once()
+    source.answer = OSError('another kind')
+    publisher._poll_once()
+    assert logged == ['thermal source script failed with ValueError: 0 is wrong',
+                      'glance of thermal source script failed with KeyError: 0',
+                      'thermal source script failed with OSError: another kind']
