@@ -12,81 +12,25 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Plants the file systems of Jetson boards, as ``boards/*.txt`` describe them, and changes them."""
+"""Plants the file systems of Jetson boards out of ``boards/*.txt``, and changes them."""
 
-from dataclasses import dataclass
 import errno
 import itertools
 import os
 from pathlib import Path
 import random
-import re
 
+from board_files import read_board
+from board_files import read_power_mode
+from board_files import renumbered
 from c7_inference_ros.thermal.sysfs import read_attribute
 
 BOARDS = ('orin_agx', 'orin_nx', 'orin_nano', 'thor')
 
-_FOLDER = Path(__file__).parent / 'boards'
-_ENTRY = re.compile(r'(\S+?)(: | -> | := | ! |:$)(.*)')
-_NUMBERED = re.compile(r'\b(thermal_zone|cooling_device|hwmon)([0-9]+)\b')
 _GPU_CLOCKS = ('17000000.gpu', 'gpu-gpc-0')
 #: Rails whose channel the device tree leaves out of the sum of shunt voltages.
 _NOT_SUMMED = ('VIN_SYS_5V0',)
 _CPUS = 'sys/devices/system/cpu'
-
-
-@dataclass(frozen=True)
-class Entry:
-    """
-    One thing in the file system of a board.
-
-    :param path: relative to its root.
-    :param content: bytes of a file, None for anything else.
-    :param target: where a link leads to.
-    :param error: the name of the errno that reading gives.
-    """
-
-    path: str
-    content: bytes | None = None
-    target: str | None = None
-    error: str | None = None
-
-
-def read_board(board):
-    """Return the entries of a board file in its order; the README there has the format."""
-    entries, folder, lines = [], None, None
-    text = (_FOLDER / f'{board}.txt').read_text(encoding='ascii')
-    for number, line in enumerate(text.splitlines(), start=1):
-        if lines is not None:
-            if line == '|' or line.startswith('| '):
-                lines.append(line[2:])
-                continue
-            entries.append(Entry(lines[0], ''.join(f'{x}\n' for x in lines[1:]).encode()))
-            lines = None
-        if not line.strip() or line.startswith('#'):
-            continue
-        if line.startswith('[') and line.endswith(']'):
-            folder = line[1:-1]
-            entries.append(Entry(folder))
-            continue
-        match = _ENTRY.fullmatch(line)
-        if match is None or folder is None:
-            raise ValueError(f'{board}.txt:{number}: {line!r} is not an entry')
-        name, separator, value = match.groups()
-        path = f'{folder}/{name}'
-        if separator == ':':
-            lines = [path]
-        elif separator == ': ':
-            entries.append(Entry(path, f'{value}\n'.encode()))
-        elif separator == ' := ':
-            entries.append(Entry(path, value.encode().decode('unicode_escape').encode('latin-1')))
-        elif separator == ' -> ':
-            entries.append(Entry(path, target=value))
-        else:
-            entries.append(Entry(path, error=value))
-    if lines is not None:
-        entries.append(Entry(lines[0], ''.join(f'{x}\n' for x in lines[1:]).encode()))
-    return entries
 
 
 def plant(board, root, *, shuffled=False):
@@ -101,7 +45,7 @@ def plant(board, root, *, shuffled=False):
     root = Path(root).resolve()
     entries = read_board(board)
     if shuffled:
-        entries = _renumbered(entries, random.Random(board))
+        entries = renumbered(entries, random.Random(board))
     answers = {}
     for entry in entries:
         path = root / entry.path
@@ -117,28 +61,6 @@ def plant(board, root, *, shuffled=False):
         if entry.error is not None:
             answers[os.path.realpath(root / entry.path)] = getattr(errno, entry.error)
     return BoardTree(board, root, answers)
-
-
-def _renumbered(entries, chance):
-    """Return the entries with every number of a kernel device changed."""
-    found = {}
-    for entry in entries:
-        for kind, number in _NUMBERED.findall(entry.path):
-            found.setdefault(kind, set()).add(number)
-    new = {}
-    for kind, numbers in sorted(found.items()):
-        old = sorted(numbers, key=int)
-        mixed = list(old)
-        while any(a == b for a, b in zip(old, mixed)) and len(old) > 1:
-            chance.shuffle(mixed)
-        new.update({kind + a: kind + b for a, b in zip(old, mixed)})
-
-    def rename(text):
-        return _NUMBERED.sub(lambda match: new[match.group()], text)
-
-    return [Entry(rename(entry.path), entry.content,
-                  None if entry.target is None else rename(entry.target), entry.error)
-            for entry in entries]
 
 
 class BoardTree:
@@ -171,6 +93,10 @@ class BoardTree:
                                 if folder.name.startswith('cooling_device')}
         self.gpu_clock = next(folder for name in _GPU_CLOCKS
                               if (folder := self.sysfs_root / 'class/devfreq' / name).is_dir())
+        clocks = [*(self.sysfs_root / 'class/devfreq').iterdir(),
+                  *(self.root / _CPUS / 'cpufreq').iterdir()]
+        #: By folder of a clock: what the power mode allows, in the unit of its files.
+        self._allowed = {folder: self.integer(folder / _names(folder)[1]) for folder in clocks}
 
     # Reading
 
@@ -241,11 +167,38 @@ class BoardTree:
         event = folder / 'thermal_trip_event/thermal_trip_event'
         if event.exists():
             self.write(event, state)
+        for clock in self._allowed:
+            if _cooling_kind(clock) == kind:
+                self._cap(clock)
+
+    def _cap(self, clock):
+        """
+        Let the highest frequency of a clock follow its cooling device and the power mode.
+
+        The kernel shows the tighter of the two as ``max_freq`` and ``scaling_max_freq``.
+        """
+        now, most, table = _names(clock)
+        known = sorted(int(frequency) for frequency in self.text(clock / table).split())
+        folder = self.cooling_devices.get(_cooling_kind(clock))
+        state = 0 if folder is None else self.integer(folder / 'cur_state')
+        cap = min(known[-1 - state], self._allowed[clock])
+        self.write(clock / most, cap)
+        if self.integer(clock / now) > cap:
+            self.write(clock / now, cap)
+            if (clock / 'target_freq').exists():
+                self.write(clock / 'target_freq', cap)
 
     def set_gpu_clock(self, mhz):
-        """Set the frequency at which the GPU runs now."""
+        """Set the frequency at which the GPU runs now; a cap holds it down."""
+        hertz = min(round(mhz * 1e6), self.integer(self.gpu_clock / 'max_freq'))
         for name in ('cur_freq', 'target_freq'):
-            self.write(self.gpu_clock / name, round(mhz * 1e6))
+            self.write(self.gpu_clock / name, hertz)
+
+    def set_cpu_clock(self, mhz):
+        """Set the frequency at which every CPU runs now; caps hold it down."""
+        for policy in (self.root / _CPUS / 'cpufreq').iterdir():
+            khz = min(round(mhz * 1e3), self.integer(policy / 'scaling_max_freq'))
+            self.write(policy / 'scaling_cur_freq', khz)
 
     def set_gpu_load(self, fraction):
         """Set how busy the GPU is, 0 to 1; Thor has no such file."""
@@ -297,7 +250,7 @@ class BoardTree:
         """Do what ``nvpmodel -m`` does: note the mode and write its settings."""
         text = (self.root / 'etc/nvpmodel.conf').read_text(encoding='ascii')
         self.write('var/lib/nvpmodel/status', f'pmode:{number:04d}')
-        parameters, settings = _nvpmodel(text, number)
+        parameters, settings = read_power_mode(text, number)
         for parameter, argument, value in settings:
             files = parameters.get(parameter, {})
             path = self.root / files.get(argument, 'none').lstrip('/')
@@ -309,10 +262,16 @@ class BoardTree:
                 value = max(known) if int(value) < 0 else min(
                     max(int(value), min(known)), max(known))
             self.write(path, value)
-        self._follow_caps()
+            clock = Path(os.path.realpath(path.parent))
+            for known_clock in self._allowed:
+                if argument == 'MAX_FREQ' and Path(os.path.realpath(known_clock)) == clock:
+                    self._allowed[known_clock] = int(value)
+        self._switch_cpus()
+        for clock in self._allowed:
+            self._cap(clock)
 
-    def _follow_caps(self):
-        """Bring what follows from the settings in line: CPUs that are off, clocks above a cap."""
+    def _switch_cpus(self):
+        """Take cpufreq away from CPUs that are off, and give it back."""
         cpus = self.root / _CPUS
         online = []
         for folder in sorted(cpus.glob('cpu[0-9]*'), key=lambda cpu: int(cpu.name[3:])):
@@ -326,13 +285,6 @@ class BoardTree:
                 link.unlink()
         self._real.clear()
         self.write(cpus / 'online', _ranges(online))
-        for policy in (cpus / 'cpufreq').iterdir():
-            most = self.integer(policy / 'scaling_max_freq')
-            if self.integer(policy / 'scaling_cur_freq') > most:
-                self.write(policy / 'scaling_cur_freq', most)
-        most = self.integer(self.gpu_clock / 'max_freq')
-        if self.integer(self.gpu_clock / 'cur_freq') > most:
-            self.set_gpu_clock(most / 1e6)
 
     # Faults
 
@@ -366,25 +318,18 @@ class BoardTree:
         return [real]
 
 
-def _nvpmodel(text, number):
-    """Return (paths by parameter and argument, (parameter, argument, value) of one mode)."""
-    parameters, settings, files, model = {}, [], None, None
-    for line in text.splitlines():
-        if line.startswith('#') or not line.strip():
-            continue
-        if line.startswith('<'):
-            fields = dict(re.findall(r'(\w+)=(\S+)', line))
-            is_parameter = 'PARAM' in line.split('TYPE')[0]
-            files = parameters.setdefault(fields['NAME'], {}) if is_parameter else None
-            model = int(fields['ID']) if 'ID' in fields else None
-        elif files is not None:
-            argument, path = line.split()
-            files[argument] = path
-        elif model == number:
-            settings.append(tuple(line.split()))
-    if not settings:
-        raise ValueError(f'etc/nvpmodel.conf has no power mode {number}')
-    return parameters, settings
+def _names(clock):
+    """Return the files of a clock for (frequency now, the highest, all that it has)."""
+    if clock.name.startswith('policy'):
+        return 'scaling_cur_freq', 'scaling_max_freq', 'scaling_available_frequencies'
+    return 'cur_freq', 'max_freq', 'available_frequencies'
+
+
+def _cooling_kind(clock):
+    """Return the type of the cooling device that caps a clock."""
+    if clock.name.startswith('policy'):
+        return f'cpufreq-cpu{clock.name[len("policy"):]}'
+    return f'devfreq-{clock.name}'
 
 
 def _ranges(numbers):
