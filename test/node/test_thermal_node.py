@@ -1,0 +1,364 @@
+# Copyright 2026 c7_inference_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Heat over DDS: seen within a second, never shown as cool, published where asked for."""
+
+import shutil
+import time
+
+from client import ERROR
+from client import OK
+from client import STALE
+from client import to_ns
+from client import WARN
+import pytest
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import Temperature
+from thermal_sysfs import laptop
+from thermal_sysfs import SysfsTree
+
+#: The promise of the product, in seconds.
+PROMISE_S = 1.0
+HOST = 'temperature host'
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Return the sysfs of a warm, healthy laptop."""
+    return laptop(SysfsTree(tmp_path / 'sys'))
+
+
+@pytest.fixture
+def watched(scripted, tree):
+    """Return a function that starts a node that looks at the tree."""
+    def start(parameters=None, **options):
+        return scripted({}, {'thermal.sysfs_root': str(tree.root), **(parameters or {})},
+                        **options)
+    return start
+
+
+def hide(tree):
+    """Let the machine lose its sensors at once, and return what brings them back."""
+    hidden = tree.root.with_name('hidden')
+    tree.root.rename(hidden)
+    return lambda: hidden.rename(tree.root)
+
+
+# --- /diagnostics and the log ---
+
+def test_without_sensors_the_temperature_is_unknown_and_never_cool(scripted, tmp_path):
+    process, client = scripted({}, {'thermal.sysfs_root': str(tmp_path / 'empty')})
+    status = client.status(HOST)
+    assert status.level == STALE
+    assert status['telemetry_available'] == 'false'
+    assert (status['hottest_zone'], status['hottest_c']) == ('', '')
+    assert 'no temperature is known' in status.message
+    assert client.camera().deliver(client.detections()).detections
+
+
+def test_every_zone_is_reported_in_every_state(watched):
+    process, client = watched(transitions=())
+    for transition in (None, 'configure', 'activate', 'deactivate', 'cleanup'):
+        if transition:
+            client.change_states(transition)
+        report = client.report(HOST, lambda status: status['hottest_zone'])
+        assert report['load shedding'].level == OK
+        status = report[HOST]
+        assert status.level == OK
+        zones = {key: float(value) for key, value in status.values.items()
+                 if key.startswith('zone.')}
+        assert 45.0 in zones.values()
+        assert status.number('hottest_c') == max(zones.values()) == 47.0
+        assert {f'from.{key}' for key in zones} <= set(status.values)
+        assert any(key.startswith('clock.') for key in status.values)
+        assert status['throttle.Processor'] == status['throttling'] == 'false'
+        assert status.number('age_s') < 2.5
+        assert '47.0 C' in status.message
+
+
+def test_a_hot_zone_is_an_error_until_it_has_cooled_down(watched, tree):
+    process, client = watched({'thermal.poll_rate': 20.0}, transitions=())
+    client.status(HOST, lambda status: status.level == OK)
+    tree.temperature(0, 104000)  # critical is 103
+    status = client.status(HOST, lambda status: status.level == ERROR)
+    assert '104.0 C, critical is 103.0 C' in status.message
+    assert status.number('hottest_c') == 104.0
+    tree.temperature(0, 45000)
+    client.status(HOST, lambda status: status.level == OK)
+    tree.write('class/hwmon/hwmon1/temp1_input', 85000)  # its maximum is 83.85
+    status = client.status(HOST, lambda status: status.level == WARN)
+    assert '85.0 C, the limit is 83.8 C' in status.message or '83.9 C' in status.message
+
+
+def test_a_throttle_shows_within_a_second_of_the_change_and_so_does_its_end(watched, tree):
+    process, client = watched()
+    client.status(HOST, lambda status: status.level == OK)
+    delays = {'true': [], 'false': []}
+    for round_number in range(6):
+        for state, is_throttling in ((3, 'true'), (0, 'false')):
+            client.spin(0.17 * round_number)  # anywhere between two polls
+            tree.cooling(0, 'Processor', state)
+            changed = time.monotonic()
+            status = client.status(
+                HOST, lambda status: status['throttling'] == is_throttling)  # noqa: B023
+            delays[is_throttling].append(time.monotonic() - changed)
+            assert (status.level == ERROR) == (is_throttling == 'true')
+            assert bool(status['throttle_reasons']) == (is_throttling == 'true')
+    print('seconds from the sysfs change to the message:',
+          {name: [round(delay, 3) for delay in sorted(found)] for name, found in delays.items()})
+    assert max(delays['true'] + delays['false']) < PROMISE_S
+
+
+def test_a_throttle_is_logged_once_on_entry_and_once_on_exit(watched, tree):
+    process, client = watched({'thermal.poll_rate': 20.0}, transitions=())
+    client.status(HOST, lambda status: status.level == OK)
+    tree.cooling(0, 'Processor', 3)
+    line = process.wait_for_line('host throttles')
+    assert line.startswith('[WARN]')
+    assert 'Processor is at state 3' in line and 'thermal.policy observe' in line
+    tree.cooling(1, 'Processor', 5)  # more of the same is no news
+    client.status(HOST, lambda status: 'state 5' in status['throttle_reasons'])
+    for index in (0, 1):
+        tree.cooling(index, 'Processor', 0)
+    line = process.wait_for_line('no longer throttles')
+    assert line.startswith('[INFO]')
+    assert len([line for line in process.lines() if 'throttles' in line]) == 2
+
+
+def test_lost_telemetry_is_stale_at_once_and_logged_once_in_a_while(watched, tree):
+    process, client = watched({'thermal.poll_rate': 20.0}, transitions=())
+    for _ in range(4):
+        client.status(HOST, lambda status: status.level == OK)
+        process_back = hide(tree)
+        status = client.status(HOST, lambda status: status.level == STALE)
+        assert (status['telemetry_available'], status['hottest_c']) == ('false', '')
+        assert str(tree.root) in status.message
+        assert not any(key.startswith('zone.') for key in status.values)
+        process_back()
+    client.status(HOST, lambda status: status.level == OK)
+    line, = (line for line in process.lines('WARN') if 'no temperature of host' in line)
+    assert str(tree.root) in line
+    back, = (line for line in process.lines('INFO') if 'known again' in line)
+    assert process.lines().index(line) < process.lines().index(back)
+
+
+def test_a_machine_that_throttled_when_its_telemetry_was_lost_is_told_when_it_is_over(
+        watched, tree):
+    process, client = watched({'thermal.poll_rate': 20.0}, transitions=())
+    tree.cooling(0, 'Processor', 3)
+    process.wait_for_line('host throttles')
+    process_back = hide(tree)
+    client.status(HOST, lambda status: status.level == STALE)
+    tree.root = tree.root.with_name('hidden')
+    tree.cooling(0, 'Processor', 0)
+    tree.root = tree.root.with_name('sys')
+    process_back()
+    process.wait_for_line('no longer throttles')
+    client.status(HOST, lambda status: status.level == OK)
+
+
+def test_another_sysfs_root_and_poll_rate_are_taken_by_configure(watched, tree, tmp_path):
+    process, client = watched(transitions=())
+    client.status(HOST, lambda status: status.level == OK)
+    client.set('thermal.sysfs_root', str(tmp_path / 'other'))
+    assert client.status(HOST).level == OK
+    laptop(SysfsTree(tmp_path / 'other')).temperature(0, 60000)
+    client.set('thermal.poll_rate', 20.0)
+    client.change_states('configure')
+    client.status(HOST, lambda status: status['hottest_c'] == '60.000')
+    assert 'can change only while the node is unconfigured' in client.refusal(
+        'thermal.poll_rate', 1.0)
+
+
+# --- zones as topics ---
+
+def zones_of(client, *tokens):
+    """Return what collects the zone topics, by token."""
+    return {token: client.subscribe(Temperature, f'~/thermal/{token}') for token in tokens}
+
+
+def zone_topics(client):
+    """Return the tokens of the zone topics that have a publisher."""
+    prefix = f'{client.name}/thermal/'
+    return {name.removeprefix(prefix) for name, _ in client.node.get_topic_names_and_types()
+            if name.startswith(prefix) and client.node.count_publishers(name)}
+
+
+ALL = {'acpitz', 'x86_pkg_temp', 'iwlwifi_1'}
+
+
+def test_every_zone_is_published_at_every_poll_while_configured(watched, tree):
+    process, client = watched({'thermal.zone_topics': ['*'], 'thermal.poll_rate': 10.0},
+                              transitions=())
+    assert zone_topics(client) == set()
+    client.change_states('configure')
+    client.wait(lambda: ALL <= zone_topics(client), 'the topics')
+    status = client.status(HOST, lambda status: status['hottest_zone'])
+    names = {key.removeprefix('zone.').removesuffix('_c') for key in status.values
+             if key.startswith('zone.')}
+    assert len(zone_topics(client)) == len(names)
+    found = zones_of(client, 'acpitz', 'x86_pkg_temp')
+    for transition in (None, 'activate', 'deactivate'):
+        if transition:
+            client.change_states(transition)
+        for collector in found.values():
+            begin, before = time.monotonic(), len(collector.messages)
+            messages = collector.wait(before + 10)
+            assert time.monotonic() - begin < 3.0  # ten polls take one second
+            message = messages[-1]
+            stamps = [to_ns(each.header.stamp) for each in messages]
+            assert stamps == sorted(set(stamps))
+            assert abs(stamps[-1] - time.time_ns()) < 2e9
+            assert message.variance == 0.0
+    assert found['acpitz'].messages[-1].temperature == 45.0
+    assert found['acpitz'].messages[-1].header.frame_id == 'acpitz'
+    tree.temperature(0, 51250)
+    client.wait(lambda: found['acpitz'].messages[-1].temperature == 51.25, 'the new temperature')
+    client.change_states('cleanup')
+    client.wait(lambda: not zone_topics(client), 'the end of the topics')
+    client.change_states('configure')
+    before = len(found['acpitz'].messages)
+    found['acpitz'].wait(before + 2)
+
+
+def test_a_zone_that_cannot_be_read_is_not_published_and_nothing_old_is(watched, tree):
+    process, client = watched({'thermal.zone_topics': ['*'], 'thermal.poll_rate': 20.0})
+    found = zones_of(client, 'acpitz', 'x86_pkg_temp')
+    for collector in found.values():
+        collector.wait(3)
+    tree.write('class/thermal/thermal_zone0/temp', '')
+    client.status(HOST, lambda status: 'zone.acpitz_c' not in status.values)
+    silent, other = len(found['acpitz'].messages), len(found['x86_pkg_temp'].messages)
+    found['x86_pkg_temp'].wait(other + 10)
+    assert len(found['acpitz'].messages) <= silent + 1  # one may have been on its way
+    tree.temperature(0, 46000)
+    found['acpitz'].wait(silent + 3)
+    assert found['acpitz'].messages[-1].temperature == 46.0
+    back = hide(tree)
+    client.status(HOST, lambda status: status.level == STALE)
+    counts = {token: len(collector.messages) for token, collector in found.items()}
+    client.status('lifecycle')  # a second at most, twenty polls
+    assert all(len(collector.messages) <= counts[token] + 1 for token, collector in found.items())
+    back()
+    found['acpitz'].wait(counts['acpitz'] + 3)
+
+
+def test_a_zone_that_the_machine_does_not_show_is_told_once_and_published_when_it_appears(
+        watched, tree):
+    process, client = watched({'thermal.zone_topics': ['x86_pkg_temp', 'acpitzz', 'gpu-thermal'],
+                               'thermal.poll_rate': 20.0})
+    collectors = zones_of(client, 'x86_pkg_temp', 'gpu_thermal')
+    collectors['x86_pkg_temp'].wait(3)
+    lines = [line for line in process.lines('WARN') if 'thermal.zone_topics' in line]
+    assert len(lines) == 2
+    for fragment in ("'acpitzz'", "did you mean 'acpitz'", 'x86_pkg_temp', 'iwlwifi_1'):
+        assert fragment in lines[0]
+    assert "'gpu-thermal'" in lines[1] and 'x86_pkg_temp' in lines[1]
+    assert zone_topics(client) == {'x86_pkg_temp'}
+    tree.zone(7, 'gpu-thermal', 61000)
+    first = collectors['gpu_thermal'].wait(3)[0]
+    assert (first.temperature, first.header.frame_id) == (61.0, 'gpu-thermal')
+    assert len([line for line in process.lines('WARN') if 'thermal.zone_topics' in line]) == 2
+
+
+def test_a_zone_may_be_asked_for_as_its_topic_is_called(watched):
+    process, client = watched({'thermal.zone_topics': ['coretemp_package_id_0', 'host_acpitz']})
+    client.wait(lambda: len(zone_topics(client)) == 2, 'the topics')
+    assert not [line for line in process.lines('WARN') if 'zone_topics' in line]
+
+
+def test_no_zone_is_published_unless_asked_for(watched):
+    process, client = watched()
+    client.status(HOST, lambda status: status.level == OK)
+    assert zone_topics(client) == set()
+
+
+OVERRIDE = 'qos_overrides./c7_inference/thermal/acpitz.publisher.'
+
+
+def test_qos_overrides_reach_the_zones(watched):
+    process, client = watched({'thermal.zone_topics': ['acpitz'],
+                               f'{OVERRIDE}reliability': 'best_effort'})
+    client.wait(lambda: zone_topics(client), 'the topic')
+    info, = client.node.get_publishers_info_by_topic(f'{client.name}/thermal/acpitz')
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+def test_qos_overrides_that_cannot_be_used_stop_configuring(watched):
+    process, client = watched({'thermal.zone_topics': ['*'], f'{OVERRIDE}depth': 0},
+                              transitions=())
+    assert not client.change_state('configure')
+    line, = process.lines('ERROR')
+    for fragment in ('cannot configure', '~/thermal/acpitz', 'depth is 0'):
+        assert fragment in line
+    client.wait(lambda: not zone_topics(client), 'the end of what was made before')
+
+
+# --- activation ---
+
+def test_a_machine_that_throttles_is_not_activated_when_that_is_refused(watched, tree):
+    tree.cooling(0, 'Processor', 3)
+    process, client = watched({'thermal.allow_throttled_activation': False},
+                              transitions=('configure',))
+    assert not client.change_state('activate')
+    line, = process.lines('ERROR')
+    for fragment in ('cannot activate', 'host throttles', 'Processor is at state 3',
+                     'thermal.allow_throttled_activation is false', 'set the parameter to true'):
+        assert fragment in line
+    report = client.report('lifecycle', lambda status: status['state'] == 'inactive')
+    assert report['lifecycle'].level == ERROR
+    assert 'host throttles' in report['lifecycle']['last_error']
+    assert not client.camera().subscribers()
+    process.mark()
+    client.set('thermal.allow_throttled_activation', True)
+    client.change_states('activate')
+    line, = process.lines('WARN')
+    assert 'activating while host throttles' in line
+    assert client.camera().deliver(client.detections()).detections
+    client.change_states('deactivate')
+    client.set('thermal.allow_throttled_activation', False)
+    assert not client.change_state('activate')
+    tree.cooling(0, 'Processor', 0)
+    client.status(HOST, lambda status: status['throttling'] == 'false')
+    process.mark()
+    client.change_states('activate')
+    assert not process.lines('WARN', 'ERROR')
+
+
+def test_the_decision_waits_for_the_first_poll(ros, watched, tree):
+    tree.cooling(0, 'Processor', 3)
+    process, client = watched({'thermal.allow_throttled_activation': False, 'autostart': True},
+                              transitions=())
+    process.wait_for_line('cannot activate: host throttles')
+    assert client.status('lifecycle')['state'] == 'inactive'
+
+
+@pytest.mark.parametrize('parameters, words', [
+    ({}, []),
+    ({'thermal.policy': 'shed'}, ['thermal.policy shed', 'host']),
+    ({'thermal.allow_throttled_activation': False},
+     ['thermal.allow_throttled_activation is false', 'host'])])
+def test_without_telemetry_a_node_activates_and_says_what_it_cannot_know(
+        watched, tree, parameters, words):
+    shutil.rmtree(tree.root)
+    process, client = watched(parameters, transitions=('configure',))
+    process.wait_for_line('no temperature of host is known')
+    process.mark()
+    client.change_states('activate')
+    lines = process.lines('WARN')
+    assert len(lines) == bool(words)
+    assert all(word in line for line in lines for word in words)
+    status = client.status('load shedding')
+    assert status['heat'] == 'unknown'
+    assert status.level == (WARN if parameters.get('thermal.policy') == 'shed' else OK)
