@@ -484,8 +484,8 @@ def test_a_hanging_source_blocks_neither_snapshot_nor_stop():
 def test_what_a_hanging_read_returns_after_stop_is_shown_to_nobody():
     source = HangingSource()
     callback, told = recorder()
-    publisher = ThermalStatePublisher(
-        source, poll_hz=50.0, on_transition=callback, join_timeout_s=0.05)
+    publisher = ThermalStatePublisher(source, poll_hz=50.0, on_transition=callback,
+                                      on_state=told.append, join_timeout_s=0.05)
     source.answer = 'hot'
     publisher.start()
     thread = publisher._session.thread
@@ -857,7 +857,8 @@ class HangingGlance(HangingSource):
     def glance(self, now_ns):
         """Wait for the gate."""
         if self.glances:
-            HangingSource.read(self, now_ns)
+            self.inside.set()
+            assert self.gate.wait(30.0), 'the test left the gate shut'
         return super().glance(now_ns)
 
 
@@ -880,10 +881,13 @@ def test_a_glance_that_hangs_shows_and_is_told_like_a_read_that_hangs(clock):
         publisher.stop()
         assert time.monotonic() - began < 2.0
     finally:
+        source.signs = frozenset({'cpu-throttle'})
         source.gate.set()
         publisher.stop()
+    reads = source.reads
     thread.join(10.0)
     assert not thread.is_alive()
+    assert source.reads == reads  # nobody wants to know any more
     assert told == [(COOL, UNKNOWN)]
 
 
