@@ -53,7 +53,8 @@ HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tens
          'polygraphy': {'engines/building/polygraphy_builder.py'},
          'pycuda': {'runtime/cuda/device.py'},
          'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch/runtime.py'},
-         'cryptography': {'engines/trust/signature.py'}, 'pynvml': {'thermal'},
+         'cryptography': {'engines/trust/signature.py'},
+         'pynvml': {'thermal/nvml_library.py'},
          'cv2': {'vision', 'tools'}, 'cv_bridge': {'node'}, 'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
          'tqdm': {'tools'}}
