@@ -128,13 +128,18 @@ class ZoneTopics:
             if not self._wanted:
                 return
             # A device that was not measured again is in the state with what it said before.
-            fresh = tuple(device for device in state.devices
-                          if device.measured_at_ns > self._latest_ns.get(device.name, -1))
-            self._latest_ns.update((device.name, device.measured_at_ns) for device in fresh)
-            found = [_Found((device.name, zone.name), zone, self._stamp(device, now_ns))
-                     for device in fresh for zone in device.zones
-                     if any(map(self._is_wanted, _names(device.name, zone.name)))]
+            fresh = {device.name: device for device in state.devices
+                     if device.measured_at_ns > self._latest_ns.get(device.name, -1)}
+            if not fresh:
+                return
+            self._latest_ns.update((name, device.measured_at_ns)
+                                   for name, device in fresh.items())
+            found = [_Found((name, zone.name), zone, self._stamp(device, now_ns))
+                     for name, device in fresh.items() for zone in device.zones
+                     if any(map(self._is_wanted, _names(name, zone.name)))]
             self._publish(found, self._publishers)
+            if self._waiting is not None:
+                found += [each for each in self._waiting[1] if each.key[0] not in fresh]
             self._waiting = (state, found)
 
     def update(self) -> None:

@@ -17,6 +17,10 @@
 import shutil
 import time
 
+from c7_inference_ros.node.zone_topics import ZoneTopics
+from c7_inference_ros.thermal.state import DeviceState
+from c7_inference_ros.thermal.state import ThermalState
+from c7_inference_ros.thermal.state import ZoneReading
 from client import ERROR
 from client import OK
 from client import STALE
@@ -303,6 +307,34 @@ def test_qos_overrides_that_cannot_be_used_stop_configuring(watched):
     for fragment in ('cannot configure', '~/thermal/acpitz', 'depth is 0'):
         assert fragment in line
     client.wait(lambda: not zone_topics(client), 'the end of what was made before')
+
+
+def test_polls_between_two_looks_of_the_executor_lose_no_zone(ros):
+    client = ros.join()
+    found = {token: client.subscribe(Temperature, f'/test_client/thermal/{token}')
+             for token in ('cpu', 'gpu')}
+
+    def state(at_ns, gpu_at_ns):
+        return ThermalState(tuple(
+            DeviceState(name, 'test', measured_ns, True, zones=(ZoneReading(kind, 50.0, 'here'),))
+            for name, kind, measured_ns in (('host', 'cpu', at_ns), ('gpu0', 'gpu', gpu_at_ns))),
+            at_ns)
+
+    topics = ZoneTopics(client.node, ['*'])
+    topics.publish(state(1000, 1000), 2000)
+    topics.publish(state(1000, 1000), 2000)  # configure looks at what the poll has just found
+    topics.publish(state(3000, 1000), 4000)  # the GPU was not measured again
+    topics.update()
+    for collector in found.values():
+        client.wait(collector.publishers, f'a publisher of {collector.topic}')
+    topics.publish(state(5000, 1000), 6000)
+    topics.publish(state(7000, 7000), 8000)
+    found['gpu'].wait()
+    client.wait(lambda: len(found['cpu'].messages) >= 2, 'both polls')
+    client.spin(0.2)
+    assert len(found['gpu'].messages) <= 2  # the first, if it was heard, and that of 7000
+    topics.destroy()
+    topics.publish(state(9000, 9000), 9500)
 
 
 # --- activation ---
