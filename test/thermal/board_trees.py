@@ -93,6 +93,10 @@ class BoardTree:
                                 if folder.name.startswith('cooling_device')}
         self.gpu_clock = next(folder for name in _GPU_CLOCKS
                               if (folder := self.sysfs_root / 'class/devfreq' / name).is_dir())
+        self._rails = {
+            self.text(path): (path.parent, path.name[len('in'):-len('_label')])
+            for path in sorted((self.sysfs_root / 'class/hwmon').glob('hwmon*/in*_label'))
+            if (path.parent / path.name.replace('in', 'curr').replace('label', 'input')).exists()}
         clocks = [*(self.sysfs_root / 'class/devfreq').iterdir(),
                   *(self.root / _CPUS / 'cpufreq').iterdir()]
         #: By folder of a clock: what the power mode allows, in the unit of its files.
@@ -102,13 +106,17 @@ class BoardTree:
 
     def read_bytes(self, path):
         """Return what the kernel answers to reading a file; the signature of read_attribute."""
-        real = self._real.get(path)
-        if real is None:
-            real = self._real[path] = os.path.realpath(path)
+        real = self._resolve(path)
         code = self._faults.get(real, self._answers.get(real))
         if code is not None:
             raise OSError(code, os.strerror(code), path)
         return read_attribute(path)
+
+    def _resolve(self, path):
+        real = self._real.get(path)
+        if real is None:
+            real = self._real[path] = os.path.realpath(path)
+        return real
 
     def text(self, path):
         """Return the text of a file, below the root or absolute, whatever it answers."""
@@ -124,6 +132,33 @@ class BoardTree:
         return sorted((chip for chip in chips if self.text(chip / 'name') == name),
                       key=lambda chip: int(chip.name[len('hwmon'):]))
 
+    def is_readable(self, path):
+        """Return whether reading a file, below the root or absolute, gives something."""
+        try:
+            return bool(self.read_bytes(str(self.root / path)))
+        except OSError:
+            return False
+
+    def gpu_frequencies(self):
+        """Return every frequency that the GPU has, in rising order, hertz."""
+        return sorted(map(int, self.text(self.gpu_clock / 'available_frequencies').split()))
+
+    def cpu_mhz(self):
+        """Return the highest frequency of any CPU now."""
+        return max(self.integer(policy / 'scaling_cur_freq')
+                   for policy in (self.root / _CPUS / 'cpufreq').iterdir()) / 1000
+
+    def rails(self):
+        """Return (volts, amperes) of every power rail, by label."""
+        return {label: (self.integer(chip / f'in{channel}_input') / 1000,
+                        self.integer(chip / f'curr{channel}_input') / 1000)
+                for label, (chip, channel) in self._rails.items()}
+
+    def over_current(self):
+        """Return the events of over-current since boot, by counter."""
+        chip = self.hwmon('soctherm_oc')[0]
+        return {path.name[:3]: self.integer(path) for path in chip.glob('oc*_event_cnt')}
+
     # Writing
 
     def write(self, path, value):
@@ -134,7 +169,9 @@ class BoardTree:
         :param value: text or a number, which get an end of line; bytes are written as they are.
         """
         content = value if isinstance(value, bytes) else f'{value}\n'.encode()
-        target = os.path.realpath(self.root / path)
+        target = self._resolve(self.root / path)
+        if Path(target).read_bytes() == content:
+            return
         new = self._writing / str(next(self._serial))
         new.write_bytes(content)
         os.replace(new, target)
@@ -197,8 +234,8 @@ class BoardTree:
     def set_cpu_clock(self, mhz):
         """Set the frequency at which every CPU runs now; caps hold it down."""
         for policy in (self.root / _CPUS / 'cpufreq').iterdir():
-            khz = min(round(mhz * 1e3), self.integer(policy / 'scaling_max_freq'))
-            self.write(policy / 'scaling_cur_freq', khz)
+            khz = min(mhz * 1e3, self.integer(policy / 'scaling_max_freq'))
+            self.write(policy / 'scaling_cur_freq', round(khz))
 
     def set_gpu_load(self, fraction):
         """Set how busy the GPU is, 0 to 1; Thor has no such file."""
@@ -208,14 +245,9 @@ class BoardTree:
 
     def set_rail(self, label, volts, amps):
         """Set voltage and current of a power rail by its label."""
-        for chip in sorted((self.sysfs_root / 'class/hwmon').iterdir()):
-            for path in chip.glob('in*_label'):
-                if self.text(path) == label:
-                    self._set_channel(chip, path.name[len('in'):-len('_label')], volts, amps)
-                    return
-        raise ValueError(f'{self.board} has no rail {label!r}')
-
-    def _set_channel(self, chip, channel, volts, amps):
+        if label not in self._rails:
+            raise ValueError(f'{self.board} has no rail {label!r}, only {", ".join(self._rails)}')
+        chip, channel = self._rails[label]
         self.write(chip / f'in{channel}_input', round(volts * 1000))
         self.write(chip / f'curr{channel}_input', round(amps * 1000))
         if (chip / 'power1_input').exists():
@@ -249,7 +281,7 @@ class BoardTree:
     def set_power_mode(self, number):
         """Do what ``nvpmodel -m`` does: note the mode and write its settings."""
         text = (self.root / 'etc/nvpmodel.conf').read_text(encoding='ascii')
-        self.write('var/lib/nvpmodel/status', f'pmode:{number:04d}')
+        self.write('var/lib/nvpmodel/status', f'pmode:{number:04d}'.encode())
         parameters, settings = read_power_mode(text, number)
         for parameter, argument, value in settings:
             files = parameters.get(parameter, {})
