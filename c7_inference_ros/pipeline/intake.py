@@ -82,10 +82,10 @@ class FrameIntake:
         :param stamp_ns: when the image was taken, nanoseconds of ROS time.
         """
         now_ns = self._clock_ns()
+        reason = self._shed_reason(camera, now_ns)
         # Counted before anybody can take it, or it could be published before it was received.
         self._accounts.frame_received(camera)
         self._statistics.cameras[camera].rate_in.add(now_ns)
-        reason = self._shed_reason(camera, now_ns)
         if reason is not None:
             self._accounts.frame_dropped(camera, reason)
             return

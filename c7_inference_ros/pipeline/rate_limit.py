@@ -63,20 +63,15 @@ class RateLimit:
         """Count an event that no limit holds back, for the limit that may come next."""
         self._point_ns = now_ns
 
-    def follow(self, other: RateLimit) -> None:
-        """Go on from where another limit is."""
-        self._point_ns = other._point_ns
-
 
 class CameraGate:
     """
     Decides for each image of one camera whether it is taken, by its own limit and by heat.
 
-    The camera's own limit is followed over all images as if nothing were ever shed: an image that
-    it would have dropped is never blamed on heat, and one that only heat drops always is. While a
-    lower rate is shed to, that rate alone decides what is taken.
-
-    One thread at a time.
+    The camera's own limit comes first, over all images, as if nothing were ever shed; what it
+    lets through is then thinned out to the rate that is shed to. So what the own limit drops is
+    the same with heat and without, and heat is blamed exactly for images that would have been
+    taken without it. One thread at a time.
     """
 
     __slots__ = ('_own', '_shed')
@@ -97,19 +92,14 @@ class CameraGate:
         :returns: why it is dropped, None when it is taken.
         """
         if max_rate_hz > 0.0:
-            is_wanted = self._own.admit(now_ns, max_rate_hz)
+            if not self._own.admit(now_ns, max_rate_hz):
+                return DropReason.RATE_LIMITED
         else:
-            is_wanted = True
             self._own.pass_freely(now_ns)
-        shed_hz = step.max_rate_hz
         if step.is_paused:
-            is_taken = False
-        elif shed_hz is not None and (max_rate_hz <= 0.0 or shed_hz < max_rate_hz):
-            is_taken = self._shed.admit(now_ns, shed_hz)
-        else:
-            is_taken = is_wanted
-            if is_taken:
-                self._shed.follow(self._own)
-        if is_taken:
+            return DropReason.THERMAL
+        shed_hz = step.max_rate_hz
+        if shed_hz is None or 0.0 < max_rate_hz <= shed_hz:
+            self._shed.pass_freely(now_ns)
             return None
-        return DropReason.THERMAL if is_wanted else DropReason.RATE_LIMITED
+        return None if self._shed.admit(now_ns, shed_hz) else DropReason.THERMAL

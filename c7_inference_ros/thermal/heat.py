@@ -151,7 +151,7 @@ def _limited(devices: Iterable[DeviceState]) -> list[_Zone]:
 def _throttles(device: DeviceState) -> str:
     text = f'{device.name} throttles: {device.throttle_reasons[0]}'
     closest = min(_limited([device]), key=lambda found: found.margin_k, default=None)
-    if closest is not None and closest.zone.name not in device.throttle_reasons[0]:
+    if closest is not None and f'{closest.zone.name} is at ' not in device.throttle_reasons[0]:
         text += (f'; its zone {closest.zone.name} is at {closest.zone.temperature_c:.1f} C of'
                  f' {closest.limit_c:.1f} C')
     return text

@@ -20,6 +20,7 @@ from c7_inference_ros.pipeline.frame_processor import FrameProcessor
 from c7_inference_ros.pipeline.frame_slot import Frame
 from c7_inference_ros.pipeline.intake import FrameIntake
 from c7_inference_ros.pipeline.scheduler import FrameScheduler
+from c7_inference_ros.pipeline.shedding import NOTHING_SHED
 from c7_inference_ros.pipeline.statistics import PipelineStatistics
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
@@ -66,6 +67,13 @@ class Monitor:
         self.steps += 1
 
 
+class Shed:
+    """What is shed, as a test says."""
+
+    def __init__(self):
+        self.current = NOTHING_SHED
+
+
 class Bench:
     """Two cameras, two models, and clocks that only move when told."""
 
@@ -79,20 +87,27 @@ class Bench:
         self.accounts = FrameAccounts(STREAMS)
         self.statistics = PipelineStatistics(STREAMS)
         self.scheduler = FrameScheduler(STREAMS)
+        self.shed = Shed()
+        self.images = 0
         self.intake = FrameIntake(self.scheduler, self.accounts, self.statistics,
-                                  lambda: self.clock_ns)
+                                  lambda: self.clock_ns, settings=lambda: self.config,
+                                  shedder=self.shed)
         self.detectors = {name: ScriptedDetector(self) for name in ('near', 'far')}
         self.monitor = Monitor()
         self.processor = FrameProcessor(
-            lambda: self.config, self.detectors, self.accounts, self.statistics, to_image,
+            lambda: self.config, self.detectors, self.accounts, self.statistics, self.to_image,
             self.publish, lambda: self.ros_ns, lambda: self.clock_ns,
-            lambda *told: self.errors.append(told), self.monitor)
+            lambda *told: self.errors.append(told), self.monitor, self.shed)
         self.intake.open()
 
     def configure(self, **values):
         """Use other parameters from now on."""
         self.config = load_config({'camera_names': list(STREAMS), 'model_names': ['near', 'far'],
                                    **values})
+
+    def to_image(self, payload):
+        self.images += 1
+        return to_image(payload)
 
     def publish(self, frame, model, detections, image):
         if self.publish_error is not None:

@@ -14,6 +14,8 @@
 
 """The invariant of section 7: every frame is accounted for, at every moment."""
 
+from dataclasses import replace
+import itertools
 import random
 import threading
 import time
@@ -22,7 +24,12 @@ from c7_inference_ros.errors import InferenceError
 from c7_inference_ros.errors import MalformedImageError
 from c7_inference_ros.errors import UnsupportedEncodingError
 from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.pipeline.load_shedder import LoadShedder
+from c7_inference_ros.pipeline.shedding import ladder
 from c7_inference_ros.pipeline.worker import InferenceWorker
+from c7_inference_ros.thermal.state import DeviceState
+from c7_inference_ros.thermal.state import ThermalState
+from c7_inference_ros.thermal.state import ZoneReading
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -32,7 +39,9 @@ from processing_bench import STREAMS
 
 EVENTS = st.sampled_from([
     'front', 'rear', 'front_bad', 'rear_encoding', 'rear_old', 'step', 'step_fails',
-    'step_not_published', 'close', 'open', 'later'])
+    'step_not_published', 'close', 'open', 'later', 'hotter', 'cooler', 'limited'])
+#: With ``near`` skipped before ``far``: ``rear`` has no other model.
+FAR_FIRST = {'models.far.priority': 1}
 
 
 def fail():
@@ -53,6 +62,12 @@ def apply(bench, event):
         bench.intake.close()
     elif event == 'open':
         bench.intake.open()
+    elif event in ('hotter', 'cooler'):
+        steps = ladder(bench.config)
+        level = bench.shed.current.level + (1 if event == 'hotter' else -1)
+        bench.shed.current = steps[min(max(level, 0), len(steps) - 1)]
+    elif event == 'limited':
+        bench.configure(**FAR_FIRST, **{'cameras.front.max_rate': 3.0})
     elif event == 'later':
         bench.ros_ns += SECOND // 4
         bench.clock_ns += SECOND // 4
@@ -65,7 +80,7 @@ def apply(bench, event):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(EVENTS, max_size=60))
 def test_any_schedule_keeps_the_balance(events):
-    bench = Bench()
+    bench = Bench(**FAR_FIRST)
     received = dict.fromkeys(STREAMS, 0)
     for event in events:
         apply(bench, event)
@@ -83,8 +98,13 @@ def test_any_schedule_keeps_the_balance(events):
 
 
 def test_balance_holds_at_every_moment_with_real_threads():
-    """Two cameras, a worker, (de)activation and an onlooker, all at once."""
-    bench = Bench()
+    """Two cameras, a worker, (de)activation, heat and an onlooker, all at once."""
+    bench = Bench(**FAR_FIRST, **{'thermal.policy': 'shed', 'thermal.dwell': 0.1,
+                                  'thermal.shed_rates': [1000.0, 500.0],
+                                  'cameras.rear.max_rate': 900.0})
+    shedder = LoadShedder(bench.config)
+    bench.intake._shedder = bench.processor._shedder = shedder
+    bench.intake._clock_ns = time.monotonic_ns
     chance = random.Random(7)
     bench.detectors['near'].behave = lambda: fail() if chance.random() < 0.1 else time.sleep(1e-4)
     worker = InferenceWorker(bench.scheduler)
@@ -113,7 +133,17 @@ def test_balance_holds_at_every_moment_with_real_threads():
             worker.start_frames(bench.processor)
             bench.intake.open()
 
-    others = [threading.Thread(target=target) for target in (look, toggle)]
+    def heat():
+        shedder.start()
+        for number in itertools.count():
+            if ended.wait(0.002):
+                return
+            # Steps of their own pace: this is about the counting, not about the dwell.
+            shedder._now = replace(shedder._now, last_step_ns=None)
+            zone = ZoneReading('tj', 95.0 if number // 12 % 2 else 40.0, 'x', throttle_c=99.0)
+            shedder.update(ThermalState((DeviceState('board', 'x', 0, True, (zone,)),), number))
+
+    others = [threading.Thread(target=target) for target in (look, toggle, heat)]
     producers = [threading.Thread(target=produce, args=(camera,)) for camera in STREAMS]
     for thread in others + producers:
         thread.start()
@@ -135,5 +165,5 @@ def test_balance_holds_at_every_moment_with_real_threads():
         for reason, count in account.dropped.items():
             reasons[reason] += count
     for reason in (DropReason.OVERWRITTEN, DropReason.INACTIVE, DropReason.BAD_IMAGE,
-                   DropReason.INFERENCE_ERROR):
+                   DropReason.INFERENCE_ERROR, DropReason.THERMAL, DropReason.RATE_LIMITED):
         assert reasons[reason] > 0, reasons

@@ -22,6 +22,8 @@ from c7_inference_ros.errors import MalformedImageError
 from c7_inference_ros.errors import OutOfMemoryError
 from c7_inference_ros.errors import UnsupportedEncodingError
 from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.pipeline.shedding import NOTHING_SHED
+from c7_inference_ros.pipeline.shedding import SheddingStep
 from processing_bench import Bench
 from processing_bench import SECOND
 import pytest
@@ -164,8 +166,8 @@ def test_failed_publishing_is_its_own_reason(bench):
 
 
 def test_exception_of_the_settings_getter_loses_one_frame(bench):
-    config, bench.config = bench.config, None
     bench.receive('rear')
+    config, bench.config = bench.config, None
     bench.step()
     assert bench.account('rear') == (1, 0, 0, {'inference_error': 1})
     assert isinstance(bench.errors[0][3], AttributeError)
@@ -277,3 +279,75 @@ def test_giving_up_races_with_publishing_and_never_miscounts(bench):
         assert (received, in_flight) == (500, 0)
         assert published + dropped.get('inactive', 0) == 500
         assert published == sum(entry[1] == model for entry in bench.published)
+
+
+def skipping(*models, is_paused=False):
+    return SheddingStep(3, 'x', None, frozenset(models), is_paused)
+
+
+def test_skipped_model_sees_nothing_and_its_frame_is_heat(bench):
+    bench.shed.current = skipping('near')
+    bench.receive('front')
+    bench.step()
+    assert bench.account('front', 'near') == (1, 0, 0, {'thermal': 1})
+    assert bench.account('front', 'far') == (1, 1, 0, {})
+    assert bench.detectors['near'].calls == 0
+    assert bench.monitor.steps == 1
+    assert bench.statistics.models['near'].percentiles()['processing'] is None
+    assert not bench.errors
+
+
+def test_no_pixel_is_touched_when_no_model_is_left(bench):
+    bench.shed.current = skipping('near')
+    bench.receive('rear', MalformedImageError('never looked at'))
+    bench.step()
+    assert bench.account('rear') == (1, 0, 0, {'thermal': 1})
+    assert bench.images == 0
+    assert not bench.errors
+    assert bench.statistics.cameras['rear'].last_age_s == 0.0
+    bench.shed.current = skipping('near', 'far')
+    bench.receive('front')
+    bench.step()
+    assert bench.images == 0
+    for model in ('near', 'far'):
+        assert bench.account('front', model) == (1, 0, 0, {'thermal': 1})
+
+
+def test_skipping_begins_and_ends_with_the_next_frame(bench):
+    def begin():
+        bench.shed.current = skipping('far')  # while a frame is in work
+    bench.detectors['near'].behave = begin
+    bench.receive('front')
+    bench.step()
+    assert bench.account('front', 'far') == (1, 1, 0, {})
+    bench.detectors['near'].behave = None
+    bench.receive('front')
+    bench.step()
+    assert bench.account('front', 'far') == (2, 1, 0, {'thermal': 1})
+    bench.shed.current = NOTHING_SHED
+    bench.receive('front')
+    bench.step()
+    assert bench.account('front', 'far') == (3, 2, 0, {'thermal': 1})
+
+
+def test_stale_frame_is_not_blamed_on_heat(bench):
+    bench.shed.current = skipping('near')
+    bench.receive('front', age_s=10.0)
+    bench.step()
+    for model in ('near', 'far'):
+        assert bench.account('front', model) == (1, 0, 0, {'stale': 1})
+
+
+def test_bad_image_is_lost_to_the_models_that_are_left(bench):
+    bench.shed.current = skipping('near')
+    bench.receive('front', MalformedImageError('x'))
+    bench.step()
+    assert bench.account('front', 'near') == (1, 0, 0, {'thermal': 1})
+    assert bench.account('front', 'far') == (1, 0, 0, {'bad_image': 1})
+
+
+def test_pause_is_none_of_the_processors_business(bench):
+    bench.receive('rear')
+    bench.shed.current = skipping(is_paused=True)
+    bench.step()
+    assert bench.account('rear') == (1, 1, 0, {})

@@ -14,9 +14,19 @@
 
 """What an image callback does."""
 
+from c7_inference_ros.pipeline.accounting import FrameAccounts
+from c7_inference_ros.pipeline.frame_slot import Frame
+from c7_inference_ros.pipeline.intake import FrameIntake
+from c7_inference_ros.pipeline.scheduler import FrameScheduler
+from c7_inference_ros.pipeline.shedding import SheddingStep
+from c7_inference_ros.pipeline.statistics import PipelineStatistics
 from processing_bench import Bench
 from processing_bench import SECOND
+from processing_bench import STREAMS
 import pytest
+
+PAUSED = SheddingStep(3, 'intake is paused', 5.0, is_paused=True)
+AT_5_HZ = SheddingStep(2, 'at most 5 Hz', 5.0)
 
 
 @pytest.fixture
@@ -55,3 +65,111 @@ def test_frames_while_closed_and_frames_left_behind_are_inactive(bench):
     bench.intake.open()
     bench.receive('rear')
     assert bench.account('rear') == (2, 0, 1, {'inactive': 1})
+
+
+def receive_for(bench, seconds, camera='front', rate_hz=30.0, take=True):
+    """Let images arrive evenly, and take each frame that waits."""
+    for _ in range(round(seconds * rate_hz)):
+        bench.clock_ns += round(SECOND / rate_hz)
+        bench.receive(camera)
+        if take:
+            bench.scheduler.poll()
+
+
+def test_pause_drops_every_image_before_it_takes_a_slot(bench):
+    bench.shed.current = PAUSED
+    receive_for(bench, 1.0, take=False)
+    assert bench.scheduler.waiting == 0
+    for model in STREAMS['front']:
+        assert bench.account('front', model) == (30, 0, 0, {'thermal': 30})
+    assert bench.statistics.cameras['front'].rate_in.total == 30  # it did arrive
+    assert bench.account('rear') == (0, 0, 0, {})
+
+
+def test_frame_that_waits_when_the_pause_begins_is_processed(bench):
+    bench.receive('rear', 'before')
+    bench.shed.current = PAUSED
+    bench.clock_ns += SECOND
+    bench.receive('rear', 'after')
+    assert bench.step().payload == 'before'
+    assert bench.account('rear') == (2, 1, 0, {'thermal': 1})
+
+
+def test_max_rate_drops_under_its_own_reason(bench):
+    bench.configure(**{'cameras.front.max_rate': 10.0})
+    receive_for(bench, 10.0)
+    receive_for(bench, 10.0, 'rear')
+    received, _, taken, dropped = bench.account('front', 'far')
+    assert (received, taken) == (300, pytest.approx(100, abs=1))
+    assert dropped == {'rate_limited': received - taken}
+    assert bench.account('rear') == (300, 0, 300, {})  # each camera has its own
+
+
+def test_max_rate_acts_on_the_next_image(bench):
+    receive_for(bench, 1.0)
+    assert bench.account()[2] == 30
+    bench.configure(**{'cameras.front.max_rate': 1.0})
+    receive_for(bench, 10.0)
+    assert bench.account()[2] == pytest.approx(40, abs=1)
+    bench.configure()
+    receive_for(bench, 1.0)
+    assert bench.account()[2] == pytest.approx(70, abs=1)
+
+
+def test_shed_rate_drops_because_of_heat(bench):
+    bench.shed.current = AT_5_HZ
+    receive_for(bench, 10.0)
+    received, _, taken, dropped = bench.account()
+    assert (received, taken) == (300, pytest.approx(50, abs=1))
+    assert dropped == {'thermal': received - taken}
+
+
+def test_both_rates_share_the_drops_by_who_is_to_blame(bench):
+    bench.configure(**{'cameras.front.max_rate': 10.0})
+    bench.shed.current = AT_5_HZ
+    receive_for(bench, 60.0)
+    received, _, taken, dropped = bench.account()
+    assert taken == pytest.approx(300, abs=2)
+    assert dropped['rate_limited'] == pytest.approx(1200, abs=3)
+    assert dropped['thermal'] == pytest.approx(300, abs=3)
+
+
+def test_own_limit_below_the_shed_rate_is_all_that_counts(bench):
+    bench.configure(**{'cameras.front.max_rate': 2.0})
+    bench.shed.current = AT_5_HZ
+    receive_for(bench, 30.0)
+    received, _, taken, dropped = bench.account()
+    assert taken == pytest.approx(60, abs=1)
+    assert dropped == {'rate_limited': received - taken}
+
+
+def test_closed_intake_says_inactive_whatever_is_shed(bench):
+    bench.configure(**{'cameras.front.max_rate': 1.0})
+    bench.shed.current = PAUSED
+    bench.intake.close()
+    receive_for(bench, 1.0)
+    assert bench.account() == (30, 0, 0, {'inactive': 30})
+
+
+def test_dropped_image_is_received_first(bench):
+    """Nobody may see a frame dropped that was not received."""
+    moments = []
+    drop = bench.accounts.frame_dropped
+
+    def watch(camera, reason):
+        moments.append(bench.account(camera))
+        drop(camera, reason)
+    bench.accounts.frame_dropped = watch
+    bench.shed.current = PAUSED
+    bench.receive('front')
+    assert moments == [(1, 0, 1, {})]
+
+
+def test_intake_alone_takes_everything():
+    accounts = FrameAccounts(STREAMS)
+    scheduler = FrameScheduler(STREAMS)
+    intake = FrameIntake(scheduler, accounts, PipelineStatistics(STREAMS), lambda: 0)
+    intake.open()
+    for _ in range(5):
+        intake.receive('rear', 'image', 0)
+        assert isinstance(scheduler.poll(), Frame)
