@@ -31,7 +31,8 @@ def pytest_collection_modifyitems(items):
     if not marked:
         return
     from gpu_measure import presence
-    missing = {'tensorrt': presence.missing_for_tensorrt, 'torch': presence.missing_for_torch}
+    missing = {'tensorrt': presence.missing_for_tensorrt, 'torch': presence.missing_for_torch,
+               'nvml': presence.missing_for_nvml}
     known = {}
     for item, mark in marked:
         need = mark.args[0] if mark.args else 'tensorrt'

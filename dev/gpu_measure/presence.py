@@ -76,6 +76,15 @@ def missing_for_onnx(provider: str, missing_gpu: Callable[[], str] = missing_for
     return ', '.join(filter(None, missing))
 
 
+def missing_for_nvml(lacks: Callable[[str], bool] = _lacks,
+                     missing_gpu: Callable[[], str] = missing_for_gpu) -> str:
+    """Return everything that is missing for reading a GPU's heat; an empty string for nothing."""
+    missing = [missing_gpu()]
+    if lacks('pynvml'):
+        missing.append('no pynvml (pip install nvidia-ml-py)')
+    return ', '.join(filter(None, missing))
+
+
 def missing_for_torch(missing_gpu: Callable[[], str] = missing_for_gpu) -> str:
     """Return everything that is missing for PyTorch on a GPU."""
     missing = [missing_gpu()]

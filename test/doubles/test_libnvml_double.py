@@ -24,6 +24,9 @@ from libnvml_double import LibnvmlDouble
 import pytest
 
 pynvml = pytest.importorskip('pynvml', reason='pynvml (nvidia-ml-py) is not installed')
+pytestmark = pytest.mark.skipif(
+    not hasattr(pynvml, 'nvmlDeviceGetTemperatureV'),
+    reason='this pynvml is older than nvidia-ml-py 12.570: it lacks functions that are tested')
 
 
 @pytest.fixture

@@ -194,6 +194,9 @@ def test_every_missing_piece_is_named():
                           'Python package tensorrt or tensorrt_rtx)')
     assert presence.missing_for_tensorrt(lambda name: False, lambda: '') == ''
     assert presence.missing_for_tensorrt(lambda name: name == 'tensorrt', lambda: '') == ''
+    assert presence.missing_for_nvml(lambda name: True, none) == (
+        'no NVIDIA driver, no pynvml (pip install nvidia-ml-py)')
+    assert presence.missing_for_nvml(lambda name: False, lambda: '') == ''
     assert 'no NoSuchProvider in ONNX' in presence.missing_for_onnx('NoSuchProvider', lambda: '')
 
     class Driver:

@@ -28,7 +28,12 @@ import libnvml_double as lib
 from libnvml_double import LibnvmlDouble
 import pytest
 
-pytest.importorskip('pynvml', reason='pynvml (nvidia-ml-py) is not installed')
+pynvml = pytest.importorskip('pynvml', reason='pynvml (nvidia-ml-py) is not installed')
+NEW = ('nvmlDeviceGetTemperatureV', 'nvmlDeviceGetMarginTemperature',
+       'nvmlDeviceGetCurrentClocksEventReasons')
+pytestmark = pytest.mark.skipif(
+    not all(hasattr(pynvml, function) for function in NEW),
+    reason='this pynvml is older than nvidia-ml-py 12.570: it lacks functions that are tested')
 
 S = 1_000_000_000
 UUID = 'GPU-11111111-2222-3333-4444-555555555555'
@@ -275,6 +280,16 @@ def test_a_driver_without_what_is_deprecated(gpu):
         'heat held the clocks of gpu0 down for 2.0 ms of the last 1000 ms',)
 
 
+def test_a_pynvml_of_an_older_distribution(gpu, monkeypatch):
+    for function in NEW:
+        monkeypatch.delattr(pynvml, function)
+    monkeypatch.setattr(pynvml, 'nvmlDeviceGetName', lambda handle: b'Quadro \xff')
+    gpu.say(celsius=-5, reasons=lib.SW_THERMAL)
+    device = only(present())
+    assert device.zones[0].temperature_c == -5.0 and device.is_throttling
+    assert (device.model, device.hardware_id, device.faults) == ('Quadro \\xff', UUID, ())
+
+
 def test_a_gpu_that_gives_margins_in_place_of_limits(gpu):
     """Ada and later: the distance to the limit, and limits as distances."""
     gpu.answer(lib.NOT_SUPPORTED, 'nvmlDeviceGetTemperatureThreshold')
@@ -484,7 +499,6 @@ def test_a_driver_that_goes_takes_all_gpus_along_and_comes_back(nvml, gpu, code)
 
 
 def test_handles_that_someone_else_made_void_are_taken_anew(nvml, gpu):
-    import pynvml
     source = present()
     pynvml.nvmlShutdown()
     assert not only(source, 0).is_telemetry_available
@@ -674,7 +688,6 @@ def test_nvml_is_started_once_and_let_go_with_the_source(nvml, gpu):
 
 
 def test_another_user_of_nvml_in_the_process_keeps_it(nvml, gpu):
-    import pynvml
     pynvml.nvmlInit()
     source = present()
     source.close()
