@@ -24,6 +24,7 @@ from c7_inference_ros.thermal.sysfs import SysfsReader
 CPUS = 'devices/system/cpu'
 # What cpufreq answers for a policy whose CPUs are all offline, as a power mode leaves them.
 _OFFLINE_ERRNOS = frozenset({errno.EBUSY})
+_MAX_KHZ = 20_000_000
 
 
 def cpu_clocks(sysfs: SysfsReader) -> dict[str, Reading[float]]:
@@ -70,7 +71,13 @@ def _domains(sysfs: SysfsReader) -> tuple[list[str], str]:
 
 def _khz(sysfs: SysfsReader, folders: list[str], attribute: str) -> list[int]:
     faults_before = len(sysfs.faults)
-    values = [sysfs.integer(f'{folder}/{attribute}', off_errnos=_OFFLINE_ERRNOS)
-              for folder in folders]
+    values = []
+    for folder in folders:
+        value = sysfs.integer(f'{folder}/{attribute}', off_errnos=_OFFLINE_ERRNOS)
+        if value is not None and not 0 <= value <= _MAX_KHZ:
+            sysfs.faults.append(f'{folder}/{attribute} says {value} kHz, expected 0 to {_MAX_KHZ};'
+                                ' it is ignored')
+        elif value:
+            values.append(value)
     sysfs.summarise_faults(faults_before)
-    return [value for value in values if value is not None and value > 0]
+    return values
