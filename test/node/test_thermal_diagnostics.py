@@ -14,6 +14,8 @@
 
 """What /diagnostics says of heat, from the states alone; and how zones become topics."""
 
+from board_trees import BOARDS
+from board_trees import plant
 from c7_inference_ros.node.thermal_diagnostics import shedding_status
 from c7_inference_ros.node.thermal_diagnostics import temperature_status
 from c7_inference_ros.node.zone_topics import topic_token
@@ -22,8 +24,10 @@ from c7_inference_ros.pipeline.load_shedder import SheddingStatus
 from c7_inference_ros.pipeline.shedding import NOTHING_SHED
 from c7_inference_ros.pipeline.shedding import SheddingStep
 from c7_inference_ros.thermal.heat import Heat
+from c7_inference_ros.thermal.jetson import JetsonThermalSource
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import Reading
+from c7_inference_ros.thermal.state import ThermalState
 from c7_inference_ros.thermal.state import ZoneReading
 from client import ERROR
 from client import OK
@@ -146,6 +150,48 @@ def test_every_reading_is_there_with_its_unit_and_its_origin():
 
 def test_a_device_without_identity_has_that_of_the_machine():
     assert temperature(device(zone(40.0))).hardware_id == HOST
+
+
+def test_one_device_that_is_silent_hides_nothing_of_the_other_and_is_not_hidden_by_it():
+    state = ThermalState((device(zone(45.0), name='host'), DeviceState.unavailable(
+        'gpu0', 'nvml', 'the driver does not answer', 5 * SECOND)), 5 * SECOND)
+    assert [temperature(each).level for each in state.devices] == [OK, STALE]
+
+
+@pytest.mark.parametrize('board', BOARDS)
+def test_a_board_is_shown_whole(board, tmp_path):
+    tree = plant(board, tmp_path)
+    source = JetsonThermalSource(tree.sysfs_root, tree.read_bytes)
+
+    def read(second):
+        found, = source.read(second * SECOND).devices
+        return temperature(found, second * SECOND)
+
+    status = read(5)
+    assert status.level == OK, status
+    assert 'Jetson' in status['model'] and status.hardware_id not in ('', HOST)
+    for key in ('zone.tj-thermal_c', 'limit.cpu-thermal.throttle_c',
+                'limit.cpu-thermal.critical_c',
+                'clock.gpu_mhz', 'clock.gpu_max_mhz', 'clock.cpu_mhz',
+                'throttle.gpu-throttle-alert', 'setting.power_mode'):
+        assert status[key] != '', key
+    assert any(key.startswith('power.') for key in status.values)
+    first = next(index for index, key in enumerate(status.values) if key.startswith('from.'))
+    assert all(key.startswith('from.') for key in list(status.values)[first:])
+    tree.set_cooling('gpu-throttle-alert', 1)
+    hot = tree.hwmon('soctherm_oc')
+    if hot:
+        tree.count_over_current('oc3', 7)
+    status = read(6)
+    assert status.level == ERROR
+    assert status['throttle.gpu-throttle-alert'] == 'true'
+    if hot:
+        assert (status['over_current.oc3'], status['over_current_total.oc3']) == ('7', '7')
+    tree.set_cooling('gpu-throttle-alert', 0)
+    status = read(7)
+    assert status.level == OK
+    if hot:
+        assert (status['over_current.oc3'], status['over_current_total.oc3']) == ('0', '7')
 
 
 # --- load shedding ---

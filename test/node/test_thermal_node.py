@@ -14,9 +14,11 @@
 
 """Heat over DDS: seen within a second, never shown as cool, published where asked for."""
 
+import os
 import shutil
 import time
 
+from board_trees import plant
 from c7_inference_ros.node.zone_topics import ZoneTopics
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import ThermalState
@@ -105,23 +107,42 @@ def test_a_hot_zone_is_an_error_until_it_has_cooled_down(watched, tree):
     assert '85.0 C, the limit is 83.8 C' in status.message or '83.9 C' in status.message
 
 
-def test_a_throttle_shows_within_a_second_of_the_change_and_so_does_its_end(watched, tree):
-    process, client = watched()
-    client.status(HOST, lambda status: status.level == OK)
+def throttle_delays(client, part, set_throttling, rounds):
+    """Return how long each change took to be in a message, seconds, by what it changed to."""
+    client.status(part, lambda status: status.level == OK)
     delays = {'true': [], 'false': []}
-    for round_number in range(6):
-        for state, is_throttling in ((3, 'true'), (0, 'false')):
-            client.spin(0.17 * round_number)  # anywhere between two polls
-            tree.cooling(0, 'Processor', state)
+    for number in range(rounds):
+        for wanted in delays:
+            client.spin(0.17 * number % 1.0)  # anywhere between two polls
+            set_throttling(wanted == 'true')
             changed = time.monotonic()
             status = client.status(
-                HOST, lambda status: status['throttling'] == is_throttling)  # noqa: B023
-            delays[is_throttling].append(time.monotonic() - changed)
-            assert (status.level == ERROR) == (is_throttling == 'true')
-            assert bool(status['throttle_reasons']) == (is_throttling == 'true')
-    print('seconds from the sysfs change to the message:',
-          {name: [round(delay, 3) for delay in sorted(found)] for name, found in delays.items()})
-    assert max(delays['true'] + delays['false']) < PROMISE_S
+                part, lambda status: status['throttling'] == wanted)  # noqa: B023
+            delays[wanted].append(time.monotonic() - changed)
+            assert (status.level == ERROR) == bool(status['throttle_reasons']) == (
+                wanted == 'true')
+    print(part, 'seconds from the sysfs change to the message:', {
+        wanted: [round(delay, 3) for delay in sorted(found)] for wanted, found in delays.items()})
+    return delays['true'] + delays['false']
+
+
+def test_a_throttle_shows_within_a_second_of_the_change_and_so_does_its_end(watched, tree):
+    process, client = watched()
+    assert max(throttle_delays(
+        client, HOST, lambda is_on: tree.cooling(0, 'Processor', 3 if is_on else 0),
+        rounds=5)) < PROMISE_S
+
+
+def test_a_throttling_jetson_shows_within_a_second(scripted, tmp_path):
+    board = plant('orin_nano', tmp_path)
+    process, client = scripted({}, {'thermal.sysfs_root': str(board.sysfs_root)})
+    status = client.status('temperature jetson', lambda status: status['hottest_zone'])
+    assert 'Orin Nano' in status['model'] and status['setting.power_mode']
+    assert max(throttle_delays(
+        client, 'temperature jetson',
+        lambda is_on: board.set_cooling('gpu-throttle-alert', int(is_on)), rounds=3)) < PROMISE_S
+    lines = [line for line in process.lines() if 'jetson throttles because of heat' in line]
+    assert len(lines) == 3 and 'gpu-throttle-alert' in lines[0]
 
 
 def test_a_throttle_is_logged_once_on_entry_and_once_on_exit(watched, tree):
@@ -169,6 +190,26 @@ def test_a_machine_that_throttled_when_its_telemetry_was_lost_is_told_when_it_is
     tree.root = tree.root.with_name('sys')
     process_back()
     process.wait_for_line('no longer throttles')
+    client.status(HOST, lambda status: status.level == OK)
+
+
+def test_a_sensor_that_hangs_is_stale_and_holds_nothing_up(watched, tree):
+    process, client = watched({'thermal.poll_rate': 10.0, 'thermal.policy': 'shed'})
+    client.status(HOST, lambda status: status.level == OK)
+    sensor = tree.root / 'devices/virtual/thermal/thermal_zone0/temp'
+    sensor.unlink()
+    os.mkfifo(sensor)  # to open it waits for a writer
+    report = client.report(HOST, lambda status: status.level == STALE)
+    assert 'hang' in report[HOST].message
+    assert report['load shedding']['heat'] == 'unknown'
+    assert report['load shedding'].level == WARN
+    process.wait_for_line('no temperature of host is known.*stays shed.*hang')
+    assert client.camera().deliver(client.detections()).detections
+    client.change_states('deactivate', 'cleanup')
+    with open(sensor, 'w') as writer:
+        writer.write('45000')
+    sensor.unlink()
+    tree.temperature(0, 45000)
     client.status(HOST, lambda status: status.level == OK)
 
 
