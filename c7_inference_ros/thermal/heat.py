@@ -110,14 +110,17 @@ class HeatWatch:
     Judges one state after the other, and remembers what can no longer be read.
 
     A hot zone whose sensor fails must not look like a machine that has cooled: what :func:`judge`
-    calls cool is unknown while a zone is missing that was not cool when it was last read, for up
-    to a minute, and while every zone of a device is missing that ever named a limit.
+    calls cool is unknown while a zone is missing that was not cool when it was last read, or whose
+    device has throttled since, for up to a minute; while a sign of throttling is missing that was
+    set, for as long; and while every zone of a device is missing that ever named a limit.
     """
 
     def __init__(self) -> None:
         """Begin with no state."""
         #: By (device, zone): when it was last read, and whether it was cool then.
         self._seen: dict[tuple[str, str], tuple[int, bool]] = {}
+        #: By (device, flag): when it was last read, and whether it told of heat then.
+        self._flags: dict[tuple[str, str], tuple[int, bool]] = {}
 
     def judge(self, state: ThermalState, shed_margin_k: float,
               recover_margin_k: float) -> Verdict:
@@ -129,6 +132,13 @@ class HeatWatch:
             is_cool = limit_c - zone.temperature_c > recover_margin_k
             self._seen[device, zone.name] = (now_ns, is_cool)
             present.setdefault(device, set()).add(zone.name)
+        flags = {(device.name, flag): (now_ns, reading.value and device.is_throttling)
+                 for device in state.devices for flag, reading in device.throttle_flags.items()}
+        self._flags.update(flags)
+        throttling = {device.name for device in state.devices if device.is_throttling}
+        for name, zone_name in self._seen:
+            if name in throttling and zone_name not in present.get(name, ()):
+                self._seen[name, zone_name] = (now_ns, False)
         if verdict.heat is not Heat.COOL:
             return verdict
         for (name, zone_name), (seen_ns, was_cool) in self._seen.items():
@@ -140,6 +150,10 @@ class HeatWatch:
                     now_ns - seen_ns <= ZONE_MEMORY_NS):
                 return Verdict(Heat.UNKNOWN, f'{name} zone {zone_name} cannot be read, and was not'
                                f' cool {(now_ns - seen_ns) / 1e9:.0f} s ago')
+        for (name, flag), (seen_ns, was_set) in self._flags.items():
+            if was_set and (name, flag) not in flags and now_ns - seen_ns <= ZONE_MEMORY_NS:
+                return Verdict(Heat.UNKNOWN, f'{name} throttle flag {flag} cannot be read, and was'
+                               f' set {(now_ns - seen_ns) / 1e9:.0f} s ago')
         return verdict
 
 
