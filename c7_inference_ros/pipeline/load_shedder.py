@@ -100,7 +100,7 @@ class LoadShedder:
         self._control = threading.Lock()
         self._telling = threading.Lock()
         self._untold: deque[tuple[SheddingStep, SheddingStep, str]] = deque()
-        self._watch = HeatWatch()
+        self._watch = HeatWatch()  # what it remembers of the sensors outlives an activation
         steps = ladder(config)
         # A plain reference, replaced as a whole: readers take no lock.
         self._now = _Shedding(config, steps, steps[0], _NO_STATE, clock_ns())
@@ -171,7 +171,6 @@ class LoadShedder:
     def _reset(self, is_active: bool) -> None:
         with self._control:
             now = self._now
-            self._watch = HeatWatch()
             self._now = _Shedding(now.config, now.steps, now.steps[0], _NO_STATE,
                                   self._clock_ns(), is_active=is_active)
 

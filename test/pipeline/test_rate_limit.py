@@ -23,6 +23,7 @@ from c7_inference_ros.pipeline.rate_limit import RateLimit
 from c7_inference_ros.pipeline.shedding import NOTHING_SHED
 from c7_inference_ros.pipeline.shedding import SheddingStep
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
@@ -97,6 +98,7 @@ GAPS = st.lists(st.one_of(st.integers(0, 5_000_000), st.integers(0, 300_000_000)
                           st.just(0), st.integers(0, 20 * SECOND)), max_size=80)
 
 
+@settings(deadline=None)
 @given(GAPS, st.floats(0.1, 1000.0))
 def test_no_time_lets_more_through_than_it_should(gaps, rate_hz):
     moments, now = [], SECOND
@@ -120,6 +122,7 @@ STEPS = st.sampled_from((NOTHING_SHED, shed_to(20.0), shed_to(10.0), shed_to(5.0
 ARRIVALS = st.lists(st.tuples(st.integers(0, 150_000_000), STEPS), max_size=80)
 
 
+@settings(deadline=None)
 @given(ARRIVALS, st.sampled_from((0.0, 4.0, 7.0, 10.0, 15.0, 30.0)))
 def test_heat_is_blamed_exactly_for_what_the_own_limit_would_have_taken(arrivals, max_rate_hz):
     gate, alone, now = CameraGate(), RateLimit(), SECOND
@@ -137,6 +140,7 @@ def test_heat_is_blamed_exactly_for_what_the_own_limit_would_have_taken(arrivals
                 assert reason is None
 
 
+@settings(deadline=None)
 @given(st.sampled_from((0.0, 4.0, 7.0, 10.0, 15.0, 30.0)), st.sampled_from((3.0, 5.0, 10.0, 20.0)),
        st.floats(30.0, 120.0), st.integers(0, 1000))
 def test_effective_rate_is_the_lower_of_the_two(max_rate_hz, shed_hz, camera_hz, seed):
@@ -178,6 +182,21 @@ def test_shedding_begins_with_the_image_after_the_last_that_was_taken():
         assert gate.drop_reason(moments[0], max_rate_hz, NOTHING_SHED) is None
         # 33 ms after the last: too soon for 5 Hz.
         assert gate.drop_reason(moments[1], max_rate_hz, shed_to(5.0)) is DropReason.THERMAL
+
+
+def test_own_limit_begins_with_the_image_after_the_last_that_was_taken():
+    gate = CameraGate()
+    moments = stream(30.0, 1.0)
+    assert gate.drop_reason(moments[0], 0.0, NOTHING_SHED) is None
+    assert gate.drop_reason(moments[1], 5.0, NOTHING_SHED) is DropReason.RATE_LIMITED
+
+
+def test_shed_rate_that_is_not_below_the_own_limit_drops_nothing():
+    gate = CameraGate()
+    assert gate.drop_reason(SECOND, 10.0, PAUSED) is DropReason.THERMAL
+    # Late for one point of the own grid, early for the next; a grid begun here would drop it.
+    for later_ns in (149_000_000, 151_000_000):
+        assert gate.drop_reason(SECOND + later_ns, 10.0, shed_to(10.0)) is None
 
 
 def test_limit_keeps_no_memory():

@@ -18,6 +18,7 @@ from c7_inference_ros.config import load_config
 from c7_inference_ros.pipeline.shedding import ladder
 from c7_inference_ros.pipeline.shedding import place_in
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
@@ -112,6 +113,7 @@ VALUES = st.fixed_dictionaries({
     'cameras.front.max_rate': st.sampled_from((0.0, 4.0, 15.0))})
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, st.data())
 def test_every_ladder_sheds_more_from_step_to_step(values, others, data):
     steps = ladder(configured(**values))

@@ -24,6 +24,7 @@ from c7_inference_ros.thermal.state import Reading
 from c7_inference_ros.thermal.state import ThermalState
 from c7_inference_ros.thermal.state import ZoneReading
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
@@ -113,6 +114,7 @@ def test_machine_without_limits_is_judged_by_its_throttle_flags():
     assert judge(state(flags), 5.0, 10.0).heat is Heat.COOL
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-20.0, 130.0), st.one_of(st.none(), st.floats(40.0, 120.0))),
                 min_size=1, max_size=6),
        st.floats(0.0, 50.0), st.floats(0.1, 50.0), st.booleans(), st.booleans())
@@ -183,6 +185,7 @@ def test_zone_of_one_device_does_not_stand_for_that_of_another():
     assert watch(1, device('gpu0', core=50.0), device('gpu1', memory=50.0)).heat is Heat.UNKNOWN
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from((None, 50.0, 91.0, 96.0)),
                           st.sampled_from((None, 50.0, 91.0, 96.0))), min_size=1, max_size=12))
 def test_memory_only_ever_turns_cool_into_unknown(temperatures):
