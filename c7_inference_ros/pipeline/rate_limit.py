@@ -20,6 +20,8 @@ from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.shedding import SheddingStep
 
 _SECOND_NS = 1_000_000_000
+#: 30 years: a rate may be as low as a double can say.
+_LONGEST_NS = 1e18
 
 
 class RateLimit:
@@ -51,7 +53,7 @@ class RateLimit:
         if self._point_ns is None:
             self._point_ns = now_ns
             return True
-        period_ns = int(_SECOND_NS / rate_hz)
+        period_ns = int(min(_SECOND_NS / rate_hz, _LONGEST_NS))
         late_ns = now_ns - self._point_ns - period_ns
         tolerance_ns = period_ns // 2
         if late_ns < -tolerance_ns:

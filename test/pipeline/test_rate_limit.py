@@ -82,6 +82,12 @@ def test_clock_that_stands_still_admits_once():
     assert [limit.admit(5 * SECOND, 10.0) for _ in range(100)] == [True] + [False] * 99
 
 
+@pytest.mark.parametrize('rate_hz', [5e-324, 1e-300, 1e-6])
+def test_lowest_rates_admit_the_first_only(rate_hz):
+    limit = RateLimit()
+    assert [limit.admit(number * SECOND, rate_hz) for number in range(3)] == [True, False, False]
+
+
 def test_change_of_rate_acts_on_the_next_image():
     limit = RateLimit()
     moments = stream(100.0, 30.0)
