@@ -69,12 +69,10 @@ class CombinedSource:
 
         :param now_ns: the monotonic clock now, nanoseconds.
         """
-        devices: dict[str, DeviceState] = {}
-        for source in self._sources:
-            for device in self._read_source(source, now_ns):
-                devices.setdefault(device.name, device)
-        self._latest = devices
-        return ThermalState(tuple(devices.values()), now_ns)
+        devices = tuple(device for source in self._sources
+                        for device in self._read_source(source, now_ns))
+        self._latest = {device.name: device for device in devices}
+        return ThermalState(devices, now_ns)
 
     def glance(self, now_ns: int) -> frozenset[str]:
         """Return the signs of all sources; one that fails shows none."""

@@ -167,8 +167,7 @@ class NvmlThermalSource:
             return True
         questions = Questions(self._library, gpu.handle)
         try:
-            celsius, is_broken = read_celsius(questions)
-            return (celsius is not None or is_broken
+            return (read_celsius(questions)[0] is not None
                     or questions.ask(*EVENT_REASONS) is not None or bool(questions.faults))
         except NvmlError as error:
             if error.is_library_lost:
@@ -184,16 +183,14 @@ class NvmlThermalSource:
                 f' (pip); {error}' if has_driver else ''))
         if error.code in (LIBRARY_NOT_FOUND, DRIVER_NOT_LOADED):
             return 'no NVIDIA driver'
-        return f'{error}{"; " if error.advice else ""}{error.advice}'
+        return error.sentence
 
     def _read_device(self, device: _Device, now_ns: int) -> DeviceState:
         if device.handle is not None:
             try:
                 return device.reader.read(self._library, device.handle, now_ns)
             except NvmlError as error:
-                problem = f'{error}{"; " if error.advice else ""}{error.advice}'
-                for lost in self._devices if error.is_library_lost else (device,):
-                    lost.lose(problem)
+                device.lose(error.sentence)
         return device.reader.unavailable(f'{device.reader.name}: {device.problem}', now_ns)
 
     def _reopen(self, now_ns: int) -> None:
@@ -207,7 +204,7 @@ class NvmlThermalSource:
             gpus = find_gpus(self._library)
         except NvmlError as error:
             for device in self._devices:
-                device.lose(f'{error}{"; " if error.advice else ""}{error.advice}')
+                device.lose(error.sentence)
             return
         for device, gpu in _matched(self._devices, gpus):
             if gpu is not None:

@@ -67,7 +67,7 @@ def find_gpus(library: NvmlLibrary) -> list[Gpu]:
             if error.is_library_lost:
                 raise
             if error.code not in _HIDDEN:
-                gpus.append(Gpu(index, None, problem=str(error)))
+                gpus.append(Gpu(index, None, problem=error.sentence))
     return gpus
 
 

@@ -70,9 +70,10 @@ class NvmlError(Exception):
         return self.code in _GPU_LOST or self.is_library_lost
 
     @property
-    def advice(self) -> str:
-        """Return what to do, empty when nobody knows."""
-        return _GPU_LOST.get(self.code) or _LIBRARY_LOST.get(self.code, '')
+    def sentence(self) -> str:
+        """Return what happened and, where anybody knows, what to do."""
+        advice = _GPU_LOST.get(self.code) or _LIBRARY_LOST.get(self.code)
+        return f'{self}; {advice}' if advice else str(self)
 
 
 class NvmlLibrary:
@@ -99,7 +100,6 @@ class NvmlLibrary:
                 raise NvmlError('import pynvml', LIBRARY_NOT_FOUND,
                                 f'{type(error).__name__}: {error}') from error
             self._binding = pynvml
-        self._missing.clear()
         self.call('nvmlInit')
         self._is_initialised = True
 
@@ -141,7 +141,7 @@ class NvmlLibrary:
         return self.call(functions[-1], *arguments)
 
     def _error(self, function: str, code: int, text: str) -> NvmlError:
-        """Return the error; that a function is missing is kept until it is initialised anew."""
+        """Return the error; a function that is missing stays so in this process."""
         if code == FUNCTION_NOT_FOUND:
             self._missing[function] = text
         return NvmlError(function, code, text)

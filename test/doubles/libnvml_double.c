@@ -64,6 +64,7 @@ typedef struct {
     int performance_state, persistence, compute_mode;
     u64 reasons;
     u64 violations[POLICIES];
+    long long reference_us;                /* beside the clock */
     int field_types[FIELDS], field_codes[FIELDS];
     value fields[FIELDS];
     int codes[FUNCTIONS];                  /* of each function; the last is of all of them */
@@ -205,6 +206,7 @@ int double_number(int index, const char *key, int item, long long number)
     SET("compute_mode", one->compute_mode)
     SET("reasons", one->reasons)
     SET("violation", one->violations[item])
+    SET("reference_us", one->reference_us)
     return 1;
 }
 
@@ -424,7 +426,7 @@ int nvmlDeviceGetViolationStatus(handle *device, unsigned policy, violation_time
     GPU(device, time && policy < POLICIES)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    time->reference_us = now.tv_sec * 1000000ULL + now.tv_nsec / 1000;
+    time->reference_us = now.tv_sec * 1000000ULL + now.tv_nsec / 1000 + gpu->reference_us;
     time->violation_ns = gpu->violations[policy];
     return SUCCESS;
 }

@@ -15,6 +15,8 @@
 """NVIDIA GPUs through the real pynvml, over a compiled library in the place of the driver's."""
 
 import gc
+import os
+from pathlib import Path
 import subprocess
 import sys
 import threading
@@ -235,6 +237,14 @@ def test_a_rise_longer_than_the_time_is_a_fault_and_no_heat(gpu):
     assert 'rose by 3600.0 s in 1.0 s' in device.faults[0]
 
 
+def test_a_poll_that_was_held_up_may_find_a_longer_rise(gpu):
+    source = present()
+    only(source, 0)
+    gpu.say(lib.THERMAL, violation=4 * S)
+    gpu.say(reference_us=5_000_000)
+    assert only(source, S).is_throttling, 'the driver counted for five seconds and not for one'
+
+
 def test_a_counter_of_all_ones_is_none(gpu):
     gpu.say(lib.THERMAL, violation=0)
     source = present()
@@ -315,6 +325,7 @@ def test_a_limit_stays_while_it_cannot_be_read(gpu):
     source = present()
     assert only(source, 0).zones[0].throttle_c == 93.0
     gpu.answer(lib.UNKNOWN, 'nvmlDeviceGetTemperatureThreshold')
+    gpu.say(margin=30)
     device = only(source, 61 * S)
     assert device.zones[0].throttle_c == 93.0 and device.faults
     gpu.answer(lib.SUCCESS, 'nvmlDeviceGetTemperatureThreshold')
@@ -330,6 +341,9 @@ def test_a_margin_stays_while_it_cannot_be_read(gpu):
     gpu.answer(lib.UNKNOWN, 'nvmlDeviceGetMarginTemperature')
     gpu.say(celsius=90)
     assert only(source, S).zones[0].throttle_c == 93.0
+    gpu.answer(lib.SUCCESS, 'nvmlDeviceGetMarginTemperature')
+    gpu.say(margin=-80)
+    assert only(source, 2 * S).zones[0].throttle_c == 93.0
 
 
 # --- calls that fail ---
@@ -412,6 +426,18 @@ def test_a_memory_without_sensor_is_no_zone(gpu):
     assert [zone.name for zone in device.zones] == ['gpu'] and device.faults == ()
 
 
+def test_a_field_that_the_driver_does_not_know_is_no_fault(gpu):
+    gpu.field(82, 0, code=lib.INVALID_ARGUMENT)
+    assert only(present()).faults == ()
+    gpu.field(82, 0, code=lib.GPU_IS_LOST)
+    assert not only(present()).is_telemetry_available
+
+
+def test_an_unknown_performance_state_is_none(gpu):
+    gpu.say(performance_state=32)
+    assert 'performance_state' not in only(present()).settings
+
+
 def test_a_gpu_without_a_temperature_tells_by_its_reasons(gpu):
     gpu.answer(lib.NOT_SUPPORTED, 'nvmlDeviceGetTemperatureV', 'nvmlDeviceGetTemperature')
     source = present()
@@ -439,15 +465,18 @@ def test_a_lost_gpu_stays_in_the_state_and_the_other_goes_on(nvml, gpu, code):
 
 def test_a_gpu_that_comes_back_is_seen_and_the_attempts_are_rare(nvml, gpu):
     source = present()
+    only(source, 0)
     gpu.answer(lib.GPU_IS_LOST)
-    for second in range(10):
+    for second in range(1, 11):
         assert not only(source, second * S).is_telemetry_available
     assert nvml.starts == 2, 'one at the beginning, one attempt in ten seconds'
     gpu.answer(lib.SUCCESS)
-    assert not only(source, 10 * S).is_telemetry_available
-    gpu.say(lib.THERMAL, violation=400 * S)
-    device = only(source, 1 * S + RETRY_NS)
+    assert not only(source, 11 * S).is_telemetry_available
+    gpu.say(lib.THERMAL, violation=2 * S)
+    gpu.say(limit_milliwatts=100_000)
+    device = only(source, 2 * S + RETRY_NS)
     assert device.is_telemetry_available and not device.is_throttling
+    assert device.settings['power_limit'].value == '100 W'
     assert nvml.starts == 3 and nvml.references == 1
 
 
@@ -466,6 +495,35 @@ def test_a_gpu_that_left_the_bus_does_not_give_its_name_to_another(nvml, gpu):
     gpu.answer(lib.SUCCESS)
     back, _ = source.read(S + RETRY_NS).devices
     assert back.is_telemetry_available and back.zones[0].temperature_c == 45.0
+
+
+def test_another_gpu_in_its_place_does_not_take_its_name(nvml, gpu):
+    source = present()
+    gpu.answer(lib.GPU_IS_LOST)
+    only(source, 0)
+    gpu.say(present=0)
+    nvml.add(uuid=OTHER)
+    device = only(source, S)
+    assert (device.hardware_id, device.is_telemetry_available) == (UUID, False)
+
+
+def test_a_gpu_that_cannot_tell_who_it_is_keeps_its_own_reason(gpu):
+    source = present()
+    gpu.answer(lib.GPU_IS_LOST)
+    gpu.answer(lib.GPU_IS_LOST, 'nvmlDeviceGetHandleByIndex_v2')
+    only(source, 0)
+    assert only(source, S).faults == (
+        'gpu0: nvmlDeviceGetHandleByIndex answered GPU is lost (NVML error 15); it fell off the'
+        ' bus; a reset or a reboot brings it back',)
+
+
+def test_a_handle_that_is_void_is_taken_anew(nvml, gpu):
+    source = present()
+    gpu.answer(lib.INVALID_ARGUMENT, 'nvmlDeviceGetTemperatureV')
+    assert not only(source, 0).is_telemetry_available
+    gpu.answer(lib.SUCCESS, 'nvmlDeviceGetTemperatureV')
+    assert only(source, S).is_telemetry_available
+    assert nvml.starts == 2
 
 
 def test_a_gpu_that_is_lost_from_the_start_is_named_and_found_later(nvml, gpu):
@@ -557,7 +615,18 @@ def test_a_missing_module_is_named_where_a_driver_is_loaded(nvml, monkeypatch):
 
 def test_a_driver_without_a_gpu(nvml):
     assert absence() == 'the NVIDIA driver has no GPU'
-    assert nvml.references == 0
+    source = NvmlThermalSource('/sys', {})
+    assert not source.is_present()
+    assert nvml.references == 0, 'what is not used is let go at once'
+
+
+@pytest.mark.parametrize('temperature, reasons', [(lib.UNKNOWN, lib.NOT_SUPPORTED),
+                                                  (lib.NOT_SUPPORTED, lib.UNKNOWN)])
+def test_a_gpu_that_fails_at_first_is_no_jetson(gpu, temperature, reasons):
+    gpu.answer(temperature, 'nvmlDeviceGetTemperatureV', 'nvmlDeviceGetTemperature')
+    gpu.answer(reasons, 'nvmlDeviceGetCurrentClocksEventReasons',
+               'nvmlDeviceGetCurrentClocksThrottleReasons')
+    assert not only(present()).is_telemetry_available
 
 
 def test_a_jetson_where_nvml_answers_nothing(nvml, gpu):
@@ -685,6 +754,22 @@ def test_nvml_is_started_once_and_let_go_with_the_source(nvml, gpu):
     del source
     gc.collect()
     assert nvml.references == 0
+
+
+def test_a_driver_that_hangs_does_not_keep_the_process_from_ending():
+    code = ('import pytest\n'
+            'from libnvml_double import LibnvmlDouble\n'
+            'from c7_inference_ros.thermal.nvml import NvmlThermalSource\n'
+            'driver = LibnvmlDouble()\n'
+            'driver.install(pytest.MonkeyPatch())\n'
+            'driver.add()\n'
+            'source = NvmlThermalSource("/sys", {})\n'
+            'print(source.is_present())\n'
+            'driver.hung("nvmlShutdown").__enter__()\n')
+    folders = [str(Path(lib.__file__).parent), str(Path(nvml_module.__file__).parents[2])]
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60,
+                          check=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(folders)})
+    assert done.stdout.strip() == 'True'
 
 
 def test_another_user_of_nvml_in_the_process_keeps_it(nvml, gpu):
