@@ -130,8 +130,6 @@ class ZoneTopics:
             # A device that was not measured again is in the state with what it said before.
             fresh = {device.name: device for device in state.devices
                      if device.measured_at_ns > self._latest_ns.get(device.name, -1)}
-            if not fresh:
-                return
             self._latest_ns.update((name, device.measured_at_ns)
                                    for name, device in fresh.items())
             found = [_Found((name, zone.name), zone, self._stamp(device, now_ns))

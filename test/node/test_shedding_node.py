@@ -280,22 +280,22 @@ def test_unknown_heat_holds_what_is_shed_and_warns(shedding, tree):
     client.status(SHEDDING, at_level(0, heat='cool'))
 
 
-def test_every_activation_begins_with_nothing_shed_and_looks_at_once(shedding, tree):
-    process, client = shedding({'thermal.dwell': 60.0}, transitions=())
-    status = client.status(SHEDDING)
-    assert (status['policy'], status['active'], status['level']) == ('shed', 'false', '0')
+def test_every_activation_begins_with_nothing_shed_and_acts_upon_what_is_known(shedding, tree):
     tree.temperature(0, HOT)
-    client.status(SHEDDING, at_level(0, heat='hot', active='false'))
+    process, client = shedding({'thermal.dwell': 60.0, 'thermal.poll_rate': 0.1}, transitions=())
+    status = client.status(SHEDDING, lambda status: status['heat'] == 'hot')
+    assert (status['policy'], status['active'], status['level'], status['levels']) == (
+        'shed', 'false', '0', '0')
     client.change_states('configure')
     client.status(SHEDDING, at_level(0, heat='hot', active='false', levels='3'))
     for _ in range(2):
-        since = len(client.diagnostics.messages)
+        process.mark()
         client.change_states('activate')
-        client.status(SHEDDING, at_level(1, active='true', steps_taken='1'))
+        process.wait_for_line('load is shed, step 1 of 3', timeout_s=3.0)  # a poll takes 10 s
+        status = client.status(SHEDDING, at_level(1, active='true', steps_taken='1'))
         client.change_states('deactivate')
-        client.status(SHEDDING, at_level(0, active='false'))
-        assert 'unknown' not in {statuses[SHEDDING]['heat']
-                                 for statuses in client.statuses(since)}
+        status = client.status(SHEDDING, at_level(0, active='false'))
+        assert status['heat'] == 'hot'
 
 
 def test_a_board_that_heats_up_and_cools_down_sheds_and_recovers_without_flapping(

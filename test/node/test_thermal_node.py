@@ -16,6 +16,7 @@
 
 import os
 import shutil
+from statistics import median
 import time
 
 from board_trees import plant
@@ -128,9 +129,11 @@ def throttle_delays(client, part, set_throttling, rounds):
 
 def test_a_throttle_shows_within_a_second_of_the_change_and_so_does_its_end(watched, tree):
     process, client = watched()
-    assert max(throttle_delays(
-        client, HOST, lambda is_on: tree.cooling(0, 'Processor', 3 if is_on else 0),
-        rounds=5)) < PROMISE_S
+    delays = throttle_delays(
+        client, HOST, lambda is_on: tree.cooling(0, 'Processor', 3 if is_on else 0), rounds=5)
+    assert max(delays) < PROMISE_S
+    # A glance every 0.25 s; the messages that come anyway would take half a second or more.
+    assert median(delays) < 0.5
 
 
 def test_a_throttling_jetson_shows_within_a_second(scripted, tmp_path):
@@ -193,6 +196,20 @@ def test_a_machine_that_throttled_when_its_telemetry_was_lost_is_told_when_it_is
     client.status(HOST, lambda status: status.level == OK)
 
 
+def test_a_machine_that_still_throttles_when_its_telemetry_is_back_is_told_once(watched, tree):
+    process, client = watched({'thermal.poll_rate': 20.0}, transitions=())
+    tree.cooling(0, 'Processor', 3)
+    process.wait_for_line('host throttles')
+    process_back = hide(tree)
+    process.wait_for_line('no temperature of host is known')
+    process_back()
+    process.wait_for_line('known again')
+    client.status(HOST, lambda status: status['throttling'] == 'true')
+    tree.cooling(0, 'Processor', 0)
+    process.wait_for_line('no longer throttles')
+    assert len([line for line in process.lines() if 'throttles because of heat' in line]) == 1
+
+
 def test_a_sensor_that_hangs_is_stale_and_holds_nothing_up(watched, tree):
     process, client = watched({'thermal.poll_rate': 10.0, 'thermal.policy': 'shed'})
     client.status(HOST, lambda status: status.level == OK)
@@ -216,12 +233,18 @@ def test_a_sensor_that_hangs_is_stale_and_holds_nothing_up(watched, tree):
 def test_another_sysfs_root_and_poll_rate_are_taken_by_configure(watched, tree, tmp_path):
     process, client = watched(transitions=())
     client.status(HOST, lambda status: status.level == OK)
+    tree.cooling(0, 'Processor', 3)
+    process.wait_for_line('host throttles')
     client.set('thermal.sysfs_root', str(tmp_path / 'other'))
-    assert client.status(HOST).level == OK
-    laptop(SysfsTree(tmp_path / 'other')).temperature(0, 60000)
+    assert client.status(HOST).level == ERROR
+    other = laptop(SysfsTree(tmp_path / 'other'))
+    other.temperature(0, 60000)
     client.set('thermal.poll_rate', 20.0)
     client.change_states('configure')
-    client.status(HOST, lambda status: status['hottest_c'] == '60.000')
+    client.status(HOST, lambda status: status['hottest_c'] == '60.000' and status.level == OK)
+    process.mark()
+    other.cooling(0, 'Processor', 3)
+    process.wait_for_line('host throttles')
     assert 'can change only while the node is unconfigured' in client.refusal(
         'thermal.poll_rate', 1.0)
 
@@ -392,6 +415,7 @@ def test_a_machine_that_throttles_is_not_activated_when_that_is_refused(watched,
     report = client.report('lifecycle', lambda status: status['state'] == 'inactive')
     assert report['lifecycle'].level == ERROR
     assert 'host throttles' in report['lifecycle']['last_error']
+    assert not [line for line in process.lines() if 'known again' in line]  # it never was lost
     assert not client.camera().subscribers()
     process.mark()
     client.set('thermal.allow_throttled_activation', True)
@@ -409,7 +433,27 @@ def test_a_machine_that_throttles_is_not_activated_when_that_is_refused(watched,
     assert not process.lines('WARN', 'ERROR')
 
 
-def test_the_decision_waits_for_the_first_poll(ros, watched, tree):
+def test_the_decision_waits_for_the_first_poll(watched, tree, tmp_path):
+    process, client = watched({'thermal.allow_throttled_activation': False}, transitions=())
+    slow = laptop(SysfsTree(tmp_path / 'slow'))
+    slow.cooling(0, 'Processor', 3)
+    sensor = slow.root / 'devices/virtual/thermal/thermal_zone0/temp'
+    waiting = sensor.with_name('waiting')
+    sensor.unlink()
+    os.mkfifo(sensor)  # to open it waits for a writer
+    client.set('thermal.sysfs_root', str(slow.root))
+    client.change_states('configure')
+    activated = client.start_transition('activate')
+    client.spin(0.3)
+    sensor.rename(waiting)
+    slow.temperature(0, 45000)
+    waiting.write_text('')
+    client.wait(activated.done, 'the end of activate')
+    assert not activated.result().success
+    process.wait_for_line('cannot activate: host throttles')
+
+
+def test_autostart_ends_inactive_on_a_machine_that_throttles(watched, tree):
     tree.cooling(0, 'Processor', 3)
     process, client = watched({'thermal.allow_throttled_activation': False, 'autostart': True},
                               transitions=())
