@@ -136,8 +136,9 @@ class HeatWatch:
                  for device in state.devices for flag, reading in device.throttle_flags.items()}
         self._flags.update(flags)
         throttling = {device.name for device in state.devices if device.is_throttling}
-        for name, zone_name in self._seen:
-            if name in throttling and zone_name not in present.get(name, ()):
+        for (name, zone_name), (seen_ns, _) in self._seen.items():
+            if (name in throttling and zone_name not in present.get(name, ())
+                    and now_ns - seen_ns <= ZONE_MEMORY_NS):
                 self._seen[name, zone_name] = (now_ns, False)
         if verdict.heat is not Heat.COOL:
             return verdict

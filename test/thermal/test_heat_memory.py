@@ -47,6 +47,21 @@ def test_zone_that_cannot_be_read_while_its_device_throttles_may_be_the_hot_one(
     assert heat is Heat.COOL or 'host zone cpu cannot be read' in found.reason
 
 
+def test_zone_that_has_been_gone_for_long_is_not_held_against_a_device_that_throttles():
+    watch = HeatWatch()
+    judged(watch, 0, zones={'old': 50.0, 'board': 40.0})
+    judged(watch, 61, zones={'board': 40.0}, throttles=True)
+    assert judged(watch, 62, zones={'board': 40.0}).heat is Heat.COOL
+
+
+def test_zone_that_fails_while_its_device_throttles_for_long_is_held_against_it():
+    watch = HeatWatch()
+    judged(watch, 0, zones={'cpu': 50.0, 'board': 40.0})
+    for at_s in range(1, 200):
+        judged(watch, at_s, zones={'board': 40.0}, throttles=True)
+    assert judged(watch, 200, zones={'board': 40.0}).heat is Heat.UNKNOWN
+
+
 def test_zone_that_is_read_again_is_believed():
     watch = HeatWatch()
     judged(watch, 0, zones={'cpu': 50.0, 'board': 40.0})
