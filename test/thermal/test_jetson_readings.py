@@ -155,6 +155,12 @@ def test_a_thor_whose_kernel_lacks_the_limit_has_the_cap(tree):
     assert gpu_of(tree)[0] == {'emc': 3200.0, 'emc_max': 4266.0}
 
 
+def test_the_limit_in_force_counts_more_than_the_cap(tree):
+    devfreq(tree, 'bwmgr', 3_200_000_000, 4_266_000_000)
+    tree.write('kernel/nvpmodel_clk_cap/emc', 2_133_000_000)
+    assert gpu_of(tree)[0]['emc_max'] == 4266.0
+
+
 def test_an_orin_shows_the_cap_alone(tree):
     tree.write('kernel/nvpmodel_clk_cap/emc', 3_199_000_000)
     sysfs = SysfsReader(tree.root)
@@ -249,6 +255,11 @@ def test_a_rail_is_voltage_times_current(tree, monitor):
 def test_a_sum_of_shunt_voltages_is_no_rail_even_with_a_current(tree, monitor):
     tree.write(f'{monitor}/curr7_input', 1000)
     assert set(rails_of(tree)[0]) == {'VDD_IN', 'VDD_SOC'}
+
+
+def test_a_label_without_a_current_is_no_rail_and_no_fault(tree, monitor):
+    tree.write(f'{monitor}/in5_label', 'VDD_ELSE')
+    assert rails_of(tree) == ({'VDD_IN': 7.524, 'VDD_SOC': 2.0}, [], [])
 
 
 def test_a_channel_without_a_label_is_no_rail(tree, monitor):

@@ -242,6 +242,35 @@ def test_constants_are_read_once_a_minute(board):
     assert len(seen) == first
 
 
+def test_a_trip_that_is_garbage_is_a_fault_in_every_poll(board, source):
+    board.write(board.zones['cpu-thermal'] / 'trip_point_0_temp', 'hot')
+    for now_ns in (0, SECOND):
+        device = read(source, now_ns)
+        fault, = device.faults
+        assert "trip_point_0_temp holds 'hot'" in fault
+    cpu, = [zone for zone in device.zones if zone.name == 'cpu-thermal']
+    assert (cpu.throttle_c, cpu.critical_c) == (None, 104.5)
+
+
+def test_a_chip_behind_another_device_is_seen_after_a_minute(board, source):
+    def first_rail(now_ns):
+        return next(iter(read(source, now_ns).power_w))
+    assert first_rail(0) == 'VDD_IN'
+    (chip,) = board.hwmon('ina3221')
+    extra = chip.resolve().parent.parent / 'hwmon77'
+    extra.mkdir()
+    for name, text in (('name', 'ina3221'), ('in1_label', 'EXTRA'), ('in1_input', '5000'),
+                       ('curr1_input', '10')):
+        (extra / name).write_text(text)
+    (extra / 'device').symlink_to('9-0099')
+    (board.sysfs_root / 'class/hwmon/hwmon77').symlink_to(extra)
+    assert first_rail(SECOND) == 'VDD_IN'
+    (extra / 'device').unlink()
+    (extra / 'device').symlink_to('0-0001')
+    assert first_rail(2 * SECOND) == 'VDD_IN'
+    assert first_rail(70 * SECOND) == 'EXTRA'
+
+
 def test_a_cooling_device_that_appears_is_seen_at_once(board, source):
     read(source)
     folder = board.sysfs_root / 'devices/virtual/thermal/cooling_device77'

@@ -98,6 +98,14 @@ def test_the_names_are_read_once(host):
     assert host.read()['power_mode'] == 'MAXN_SUPER'
 
 
+def test_names_that_change_are_read_anew_when_the_cache_is(host):
+    host.read()
+    host.write('etc/nvpmodel.conf', CONFIG.replace('MAXN_SUPER', 'OTHER'))
+    assert host.read()['power_mode'] == 'MAXN_SUPER'
+    host.cache.renew(0, 'another machine')
+    assert host.read()['power_mode'] == 'OTHER'
+
+
 def test_a_long_configuration_is_read_whole(host):
     lines = ''.join(f'CPU_ONLINE CORE_{n} 1\n' for n in range(1500))
     host.write('etc/nvpmodel.conf', lines + CONFIG)
