@@ -43,8 +43,8 @@ class GpuReadings(NamedTuple):
 
     A low clock is an idle GPU, a power mode or heat: by itself it says nothing about throttling.
 
-    :param clocks_mhz: ``gpu``, ``gpu_max``, ``gpu_nvd``, ``emc`` and the like; ``_max`` is what the
-        power mode, a user and heat allow together now.
+    :param clocks_mhz: ``gpu``, ``gpu_max``, ``gpu_nvd``, ``emc`` and the like; ``_max`` is what
+        power mode, user and heat together allow now.
     :param load: ``gpu``.
     :param settings: ``gpu_governor``.
     """
