@@ -189,6 +189,10 @@ class ThermalStatePublisher:
         finally:
             self._telling.release()
 
+    def poll_here(self) -> ThermalState:
+        """Read the source once in this thread; not for a publisher that was started."""
+        return self._poll_once()
+
     def _new_session(self) -> _Session:
         now_ns = self._clock_ns()
         return _Session(now_ns, Transitions(now_ns, self._source.name, self._on_transition))
