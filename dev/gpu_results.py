@@ -32,13 +32,13 @@ from typing import Any
 from typing import Callable
 from typing import List
 from typing import Sequence
-from typing import Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT, ROOT / 'dev'):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+from c7_inference_ros.thermal.conditions import record_conditions  # noqa: E402
 from gpu_measure import page  # noqa: E402
 from gpu_measure import presence  # noqa: E402
 from gpu_measure.figures import Figure  # noqa: E402
@@ -49,7 +49,7 @@ SHARED = ROOT.parent / 'shared' / 'models' / 'yolox_nano.onnx'
 PROVIDERS = (('TensorrtExecutionProvider', 'CUDAExecutionProvider'), ('CUDAExecutionProvider',))
 
 
-Groups = List[Tuple[str, List[Figure]]]
+Groups = List[page.Group]
 
 
 class DoubleError(Exception):
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f'nothing can be measured here: {missing}', file=sys.stderr)
         return 2
     models = options.model or [path for path in (DETECTOR, SHARED) if path.is_file()]
-    groups: list[tuple[str, list[Figure]]] = []
+    groups: Groups = []
     subjects: list[Any] = []
     absent: list[str] = []
 
@@ -126,10 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for onnx in models:
             for precision in options.precision:
                 tell(f'{onnx.stem}, {precision}: build')
-                subject, built = subject_of(onnx, precision, Path(folder), options.package)
-                label, figures = measure(subject, tell)
+                with record_conditions() as conditions:
+                    subject, built = subject_of(onnx, precision, Path(folder), options.package)
+                    label, figures = measure(subject, tell)
                 subjects.append(subject)
-                groups.append((label, [*built, *figures]))
+                groups.append(page.Group(label, [*built, *figures],
+                                         conditions.conditions().lines()))
             groups += fallbacks(onnx, absent, tell)
         groups += reference(Path(folder), absent, tell)
     command = f'{page.COMMAND} {shlex.join(sys.argv[1:])}'.strip()
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_page(options.output, page.results_page(
         command, f'{now:%Y-%m-%d}', page.environment(), groups, absent), subjects)
     print(f'{options.output} is written')
-    return 0 if all(figure.is_good for _, figures in groups for figure in figures) else 1
+    return 0 if all(figure.is_good for group in groups for figure in group.figures) else 1
 
 
 def fallbacks(onnx: Path, absent: list[str], tell: Callable[[str], None] = lambda text: None
@@ -152,9 +154,10 @@ def fallbacks(onnx: Path, absent: list[str], tell: Callable[[str], None] = lambd
             absent.append(f'{title}: {missing}')
             continue
         tell(title)
-        groups.append((title, fallback('onnx_trt_ep', onnx, onnx, 'fp32',
-                                       execution_providers=providers,
-                                       allow_cpu_fallback=False)))
+        with record_conditions() as conditions:
+            figures = fallback('onnx_trt_ep', onnx, onnx, 'fp32', execution_providers=providers,
+                               allow_cpu_fallback=False)
+        groups.append(page.Group(title, figures, conditions.conditions().lines()))
     return groups
 
 
@@ -170,9 +173,11 @@ def reference(folder: Path, absent: list[str],
     sys.path.insert(0, str(ROOT / 'test' / 'runtime'))
     import parity_model
     tell(title)
-    return [(title, fallback(
-        'pytorch_fp16', parity_model.as_program(folder / 'network.pt2'),
-        parity_model.as_onnx(folder / 'network.onnx'), 'fp16', allow_cpu_fallback=False))]
+    with record_conditions() as conditions:
+        figures = fallback(
+            'pytorch_fp16', parity_model.as_program(folder / 'network.pt2'),
+            parity_model.as_onnx(folder / 'network.onnx'), 'fp16', allow_cpu_fallback=False)
+    return [page.Group(title, figures, conditions.conditions().lines())]
 
 
 if __name__ == '__main__':

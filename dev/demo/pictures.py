@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import textwrap
 from typing import Any
 from typing import Iterable
 from typing import Mapping
@@ -147,15 +148,20 @@ def write_image(image: np.ndarray, path: Path, options: Sequence[int] = ()) -> N
 
 
 def write_latency_plot(latencies: Mapping[int, float], sent: Sequence[int],
-                       percentiles: Mapping[str, float | None], title: str, path: Path) -> None:
-    """Plot the latency of every frame and how often each occurs."""
+                       percentiles: Mapping[str, float | None], title: str,
+                       conditions: Sequence[str], path: Path) -> None:
+    """
+    Plot the latency of every frame and how often each occurs.
+
+    :param conditions: lines that say in which conditions it was measured.
+    """
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
     numbers = [number for number, stamp in enumerate(sent) if stamp in latencies]
     values = [latencies[sent[number]] for number in numbers]
     figure, (over_time, how_often) = pyplot.subplots(
-        1, 2, figsize=(10, 3.6), width_ratios=(2, 1), sharey=True, layout='constrained')
+        1, 2, figsize=(10, 4.0), width_ratios=(2, 1), sharey=True, layout='constrained')
     over_time.plot(numbers, values, '.', color='#3465a4', markersize=4)
     missing = sorted(set(range(len(sent))) - set(numbers))
     if missing:
@@ -172,6 +178,8 @@ def write_latency_plot(latencies: Mapping[int, float], sent: Sequence[int],
     how_often.set(xlabel='frames')
     over_time.set_ylim(bottom=0)
     over_time.grid(alpha=0.3)
+    figure.supxlabel('\n'.join(textwrap.fill(line, 150) for line in conditions), x=0.01,
+                     ha='left', fontsize=7)
     part = path.with_name(f'.{path.name}.part')
     figure.savefig(part, format='png', dpi=120)
     pyplot.close(figure)

@@ -94,6 +94,12 @@ class Recording:
         return {stamp: (self.received_ns[stamp] - sent) / 1e6
                 for stamp, sent in self.sent_ns.items() if stamp in self.received_ns}
 
+    def temperatures(self) -> dict[str, Status]:
+        """Return the status of each device that shows its heat, by the device's name."""
+        prefix = 'temperature '
+        return {name[len(prefix):]: status for name, status in self.status.items()
+                if name.startswith(prefix)}
+
     def detections_by_stamp(self) -> dict[int, Any]:
         """Return the detection arrays by image stamp."""
         return {stamp_of(item.raw): self._decode('detections', item.raw)
@@ -147,10 +153,12 @@ class Recording:
                 self.status[item.name[len(prefix):]] = Status(
                     LEVELS[item.level] if item.level < len(LEVELS) else str(item.level),
                     item.message, {entry.key: entry.value for entry in item.values})
-        values = self.status['temperature'].values if 'temperature' in self.status else {}
-        celsius = values.get('hottest_c')
-        if celsius and (not self.peak_temperature or float(celsius) > self.peak_temperature[0]):
-            self.peak_temperature = (float(celsius), values.get('hottest_zone', ''))
+        for device, status in self.temperatures().items():
+            celsius = status.values.get('hottest_c')
+            if celsius and (not self.peak_temperature
+                            or float(celsius) > self.peak_temperature[0]):
+                self.peak_temperature = (
+                    float(celsius), f'{device} {status.values.get("hottest_zone", "")}')
 
 
 def stamp_of(raw: bytes) -> int:

@@ -28,6 +28,8 @@ import time
 from typing import Any
 from typing import Iterator
 
+from c7_inference_ros.thermal.conditions import MeasurementConditions
+from c7_inference_ros.thermal.conditions import record_conditions
 from demo import clip
 from demo import summary as results
 from demo.accounting import Account
@@ -91,9 +93,11 @@ class Demo:
                 cleanup.callback(session.close)
                 node = self._start(setup, cleanup)
                 self._activate(session, node)
-                self._play(bag, session, node)
+                with record_conditions() as conditions:
+                    self._play(bag, session, node)
                 self._stop(session, node)
-            account, summary = self._report(bag, setup, session.recording)
+            account, summary = self._report(bag, setup, session.recording,
+                                            conditions.conditions())
             return self._conclude(account, summary)
 
     def _make_bag(self) -> Path:
@@ -182,8 +186,8 @@ class Demo:
         seconds = node.interrupt()
         self.terminal.step('stop', f'{state}, SIGINT, exit code 0 after {seconds:.1f} s')
 
-    def _report(self, bag: Path, setup: Setup, record: Recording
-                ) -> tuple[Account, dict[str, Any]]:
+    def _report(self, bag: Path, setup: Setup, record: Recording,
+                conditions: MeasurementConditions) -> tuple[Account, dict[str, Any]]:
         from demo import pictures
         status = record.status.get(f'model {setup.model}')
         counts = node_counts(status.values) if status else None
@@ -202,9 +206,9 @@ class Demo:
         percentiles = results.percentiles_ms(latencies)
         pictures.write_latency_plot(latencies, sent, percentiles,
                                     f'{setup.path.name}, {results.machine()["cpu"]}',
-                                    self.output / 'latency.png')
+                                    conditions.lines(), self.output / 'latency.png')
         summary = _summary(setup, record, account, percentiles,
-                           results.count_detections(arrays, names))
+                           results.count_detections(arrays, names), conditions)
         results.write_summary(summary, self.output / 'summary.json')
         self.terminal.step('results', f'{_short(self.output)}/: contact_sheet.png, '
                                       f'annotated.mp4, latency.png, summary.json,')
@@ -224,18 +228,17 @@ class Demo:
 
 
 def _summary(setup: Setup, record: Recording, account: Account,
-             percentiles: dict[str, float | None], detections: dict[str, int]) -> dict[str, Any]:
+             percentiles: dict[str, float | None], detections: dict[str, int],
+             conditions: MeasurementConditions) -> dict[str, Any]:
     values = {name: status.values for name, status in record.status.items()}
-    temperature = record.status.get('temperature')
     own = values[f'model {setup.model}']
     return {
         'frames': results.frames_of(account),
         'latency_ms': percentiles,
+        'conditions': results.conditions_of(conditions),
         'detections': detections,
         'memory': results.memory_of(values.get('memory', {})),
-        'temperature': results.temperature_of(
-            values.get('temperature', {}), temperature.message if temperature else '',
-            record.peak_temperature),
+        'temperature': results.temperature_of(record.temperatures(), record.peak_temperature),
         'rate_hz': results.rate_hz(record.received_ns.values()),
         'lost_in_transport': account.lost,
         'problems': account.problems(),

@@ -21,16 +21,21 @@ import json
 import os
 from pathlib import Path
 import platform
+import textwrap
 from typing import Any
 from typing import Iterable
 from typing import Mapping
 
+from c7_inference_ros.thermal.conditions import MeasurementConditions
 from demo.accounting import Account
+from demo.errors import DemoError
+from demo.recording import Status
 import numpy as np
 
 PERCENTILES = {'p50': 50, 'p95': 95, 'p99': 99}
 #: Below, the transport lost images that a vehicle would have wanted.
 WANTED_SHARE = 0.99
+TABLE_WIDTH = 98
 
 
 def percentiles_ms(latencies: Mapping[int, float]) -> dict[str, float | None]:
@@ -72,15 +77,22 @@ def memory_of(values: Mapping[str, str]) -> dict[str, Any]:
     return memory
 
 
-def temperature_of(values: Mapping[str, str], message: str,
+def temperature_of(statuses: Mapping[str, Status],
                    peak: tuple[float, str] | None) -> dict[str, Any]:
-    """Return the hottest zone of the run, or why there is none."""
+    """
+    Return the hottest zone of the run as the node says it, or why there is none.
+
+    :param statuses: the last of each device.
+    :param peak: degrees Celsius, and device and zone, of the warmest moment.
+    """
+    values = [status.values for status in statuses.values()]
     if peak:
         return {'available': True, 'hottest_zone': peak[1], 'hottest_c': peak[0],
-                'throttling': values.get('throttling') == 'true',
-                'source': values.get('source', '')}
+                'throttling': any(found.get('throttling') == 'true' for found in values),
+                'source': '+'.join(dict.fromkeys(found.get('source', '') for found in values))}
+    reasons = [status.values.get('faults') or status.message for status in statuses.values()]
     return {'available': False, 'hottest_zone': None, 'hottest_c': None,
-            'reason': values.get('faults') or message or 'the node published no temperature'}
+            'reason': '; '.join(filter(None, reasons)) or 'the node published no temperature'}
 
 
 def rate_hz(arrivals: Iterable[int]) -> float | None:
@@ -105,6 +117,11 @@ def machine() -> dict[str, Any]:
             'python': platform.python_version(), 'load_1min': round(os.getloadavg()[0], 2)}
 
 
+def conditions_of(conditions: MeasurementConditions) -> dict[str, Any]:
+    """Return the conditions as the summary has them: for programs, and in words."""
+    return {**conditions.as_dict(), 'text': list(conditions.lines())}
+
+
 def frames_of(account: Account) -> dict[str, Any]:
     """Return the account as the summary has it."""
     return {'sent': account.sent, 'received': account.received, 'published': account.published,
@@ -112,7 +129,12 @@ def frames_of(account: Account) -> dict[str, Any]:
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the summary; it appears whole or not at all."""
+    """
+    Write the summary; it appears whole or not at all.
+
+    :raises DemoError: it has latencies without the conditions in which they were measured.
+    """
+    _conditions_of(summary)
     part = path.with_name(f'.{path.name}.part')
     part.write_text(json.dumps(summary, indent=2) + '\n')
     os.replace(part, path)
@@ -138,7 +160,12 @@ def format_table(summary: Mapping[str, Any]) -> str:
              or summary['memory'][place]['predicted']]
     rows.append(('hottest zone', _temperature(summary['temperature'])))
     width = max(len(name) for name, _ in rows)
-    return '\n'.join(f'  {name:<{width}}  {value}' for name, value in rows)
+    lines = [f'  {name:<{width}}  {value}' for name, value in rows]
+    lines.append('  measured with')
+    for line in _conditions_of(summary)['text']:
+        lines += textwrap.wrap(line, TABLE_WIDTH, initial_indent='    ',
+                               subsequent_indent='      ')
+    return '\n'.join(lines)
 
 
 def advice(account: Account, profile: str) -> list[str]:
@@ -150,6 +177,14 @@ def advice(account: Account, profile: str) -> list[str]:
             '  is something else using the processor? (uptime, top)',
             f'  is the shared-memory profile in use? here: {profile}',
             '  is /dev/shm full? (df /dev/shm)']
+
+
+def _conditions_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    conditions = summary.get('conditions')
+    if not conditions or not conditions.get('text'):
+        raise DemoError('a summary without the conditions of its latencies: nobody could compare'
+                        ' them; record them with thermal/conditions.py')
+    return conditions
 
 
 def _share(count: int, whole: int) -> str:

@@ -20,6 +20,7 @@ from importlib import metadata
 import platform
 import subprocess
 from typing import Mapping
+from typing import NamedTuple
 from typing import Sequence
 
 from gpu_measure.figures import Figure
@@ -29,6 +30,18 @@ _TITLE = '# GPU results'
 _PACKAGES = ('tensorrt', 'tensorrt-rtx-cu12', 'tensorrt-rtx-cu13', 'pycuda', 'onnxruntime',
              'onnxruntime-gpu', 'torch', 'numpy')
 _DEVICE = 'name,driver_version,compute_cap,memory.total'
+
+
+class Group(NamedTuple):
+    """
+    Figures of one engine or runtime, and in which conditions they were measured.
+
+    :param conditions: the lines of MeasurementConditions.
+    """
+
+    title: str
+    figures: Sequence[Figure]
+    conditions: Sequence[str]
 
 
 def unmeasured_page() -> str:
@@ -77,7 +90,7 @@ def environment() -> dict[str, str]:
 
 
 def results_page(command: str, when: str, versions: Mapping[str, str],
-                 groups: Sequence[tuple[str, Sequence[Figure]]],
+                 groups: Sequence[Group],
                  missing: Sequence[str] = ()) -> str:
     """
     Return the page for measured figures.
@@ -85,17 +98,24 @@ def results_page(command: str, when: str, versions: Mapping[str, str],
     :param command: exactly how they were made.
     :param when: date.
     :param versions: of :func:`environment`.
-    :param groups: (title, figures) of each engine and runtime.
+    :param groups: of each engine and runtime.
     :param missing: what could not be measured, and why.
+    :raises ValueError: nobody knows in which conditions a group was measured.
     """
-    good = all(figure.is_good for _, figures in groups for figure in figures)
+    bare = [group.title for group in groups if not group.conditions]
+    if bare:
+        raise ValueError(f'{", ".join(bare)}: figures without their conditions, record them with'
+                         ' thermal/conditions.py')
+    good = all(figure.is_good for group in groups for figure in group.figures)
     lines = [_TITLE, '', f'Measured on {when} with', '', '```console', f'$ {command}', '```', '',
              'Every figure is within its limit.' if good else
              '**Not every figure is within its limit**; those that are not are marked.', '',
              '| | |', '|---|---|', *(f'| {name} | {value} |' for name, value in versions.items())]
-    for title, figures in groups:
-        lines += ['', f'## {title}', '', '| what | measured | limit | |', '|---|---|---|---|']
-        lines += [_row(figure) for figure in figures]
+    for group in groups:
+        lines += ['', f'## {group.title}', '', 'Measured with', '',
+                  *(f'- {line}' for line in group.conditions), '',
+                  '| what | measured | limit | |', '|---|---|---|---|']
+        lines += [_row(figure) for figure in group.figures]
     if missing:
         lines += ['', '## Not measured', '', *(f'- {text}' for text in missing)]
     return '\n'.join(lines) + '\n'

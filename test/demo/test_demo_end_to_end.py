@@ -83,6 +83,14 @@ def test_numbers_add_up(finished):
     assert set(summary['detections']) <= {'person'}
     host = summary['memory']['host']
     assert host['predicted'] > 0 and host['measured'] > 0
+    conditions = summary['conditions']
+    # From before the first image to after the last.
+    assert conditions['states'] >= 2 and conditions['duration_s'] > FRAMES / 25 - 1.0
+    assert conditions['cpu']['settings']['cpu_online']
+    assert conditions['throttled'] is not None or all(
+        'throttled' in device['unknown'] for device in conditions['devices'].values()
+        if device['throttled'] is None)
+    assert conditions['text'][0].startswith('CPU: ')
     temperature = summary['temperature']
     assert temperature['hottest_c'] if temperature['available'] else temperature['reason']
     # From outside a frame cannot take less time than from inside.

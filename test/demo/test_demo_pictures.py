@@ -98,10 +98,16 @@ def test_sheet_and_video_are_whole(tmp_path):
 
 def test_plot_is_written_with_and_without_results(tmp_path):
     for latencies in ({stamp: 10.0 + number for number, stamp in enumerate(STAMPS[1:])}, {}):
-        write_latency_plot(latencies, STAMPS, {'p50': 12.0 if latencies else None}, 'a model',
-                           tmp_path / 'latency.png')
-        assert cv2.imread(str(tmp_path / 'latency.png')).shape[1] == 1200
-        assert [path.name for path in tmp_path.iterdir()] == ['latency.png']
+        bottoms = []
+        for conditions in (['CPU: turbo on', 'host: THROTTLED by heat'], []):
+            write_latency_plot(latencies, STAMPS, {'p50': 12.0 if latencies else None}, 'a model',
+                               conditions, tmp_path / 'latency.png')
+            image = cv2.imread(str(tmp_path / 'latency.png'))
+            assert image.shape[1] == 1200
+            bottoms.append(image[-36:, :300])
+            assert [path.name for path in tmp_path.iterdir()] == ['latency.png']
+        assert (bottoms[0] < 100).sum() > 200  # two lines of text
+        assert not np.array_equal(*bottoms)
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

@@ -78,11 +78,13 @@ def record():
         if number != 1:
             made.add('detections', detections(stamp), 1000 + number + 7_000_000, stamp + 7_000_000)
     made.add('diagnostics', diagnostics(
-        FIRST, c7_inference__temperature={'hottest_c': '55.500', 'hottest_zone': 'cpu'},
-        x7_inference__temperature={'hottest_c': '99', 'hottest_zone': 'oven'}), 9, FIRST + 1)
+        FIRST, **{'c7_inference__temperature host': {'hottest_c': '55.500', 'hottest_zone': 'cpu'},
+                  'c7_inference__temperature gpu0': {'hottest_c': '50', 'hottest_zone': 'gpu'},
+                  'x7_inference__temperature host': {'hottest_c': '99', 'hottest_zone': 'oven'}}
+    ), 9, FIRST + 1)
     made.add('diagnostics', diagnostics(
-        FIRST, c7_inference__temperature={'hottest_c': '50.000', 'hottest_zone': 'gpu'}), 9,
-        FIRST + SECOND)
+        FIRST, **{'c7_inference__temperature gpu0': {'hottest_c': '53', 'hottest_zone': 'gpu'}}
+    ), 9, FIRST + SECOND)
     return made
 
 
@@ -102,9 +104,10 @@ def test_a_repeated_array_is_no_second_result(record):
 
 
 def test_statuses_are_the_node_s_own(record):
-    assert record.status['temperature'].level == 'WARN'
-    assert record.status['temperature'].values['hottest_zone'] == 'gpu'
-    assert record.peak_temperature == (55.5, 'cpu')
+    assert set(record.temperatures()) == {'host', 'gpu0'}
+    assert record.temperatures()['gpu0'].level == 'WARN'
+    assert record.temperatures()['gpu0'].values['hottest_c'] == '53'
+    assert record.peak_temperature == (55.5, 'host cpu')
     assert record.class_names() == {0: 'person', 1: 'car'}
 
 

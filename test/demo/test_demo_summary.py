@@ -17,9 +17,16 @@
 import json
 import types
 
+from c7_inference_ros.thermal.conditions import ConditionsRecorder
+from c7_inference_ros.thermal.state import DeviceState
+from c7_inference_ros.thermal.state import Reading
+from c7_inference_ros.thermal.state import ThermalState
+from c7_inference_ros.thermal.state import ZoneReading
 from demo import summary as results
 from demo.accounting import Account
 from demo.accounting import node_counts
+from demo.errors import DemoError
+from demo.recording import Status
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -98,11 +105,31 @@ def test_stages_of_the_node():
             'inference': {'p50': 12.5, 'p99': 20.0}, 'wait': {'p50': None}}
 
 
+def status(message='', **values):
+    return Status('OK', message, values)
+
+
 def test_temperature_is_the_peak_or_the_reason():
-    known = results.temperature_of({'throttling': 'true', 'source': 'hwmon'}, '', (81.5, 'cpu'))
-    assert (known['hottest_zone'], known['hottest_c'], known['throttling']) == ('cpu', 81.5, True)
-    unknown = results.temperature_of({'faults': 'no zone'}, 'no temperature is known', None)
-    assert unknown['available'] is False and unknown['reason'] == 'no zone'
+    known = results.temperature_of({
+        'host': status(throttling='false', source='linux'),
+        'gpu0': status(throttling='true', source='nvml')}, (81.5, 'gpu0 gpu'))
+    assert (known['hottest_zone'], known['hottest_c'], known['throttling'], known['source']) == (
+        'gpu0 gpu', 81.5, True, 'linux+nvml')
+    unknown = results.temperature_of({'host': status('no temperature is known', faults='no zone'),
+                                      'gpu0': status('GPU is lost', faults='')}, None)
+    assert unknown['available'] is False and unknown['reason'] == 'no zone; GPU is lost'
+    assert 'published no temperature' in results.temperature_of({}, None)['reason']
+
+
+def hot_conditions():
+    """Return the conditions of a laptop that throttled."""
+    recorder = ConditionsRecorder('/nowhere')
+    recorder.add(ThermalState((DeviceState(
+        'host', 'linux', 1, True, zones=(ZoneReading('k10temp Tctl', 95.5, 'x'),),
+        is_throttling=True, throttle_reasons=('package_throttle_count rose by 3',),
+        settings={'cpu_governor': Reading('powersave', 'x')},
+        clocks_mhz={'cpu': Reading(1400.0, 'x'), 'cpu_max': Reading(4800.0, 'x')}),), 1))
+    return recorder.conditions()
 
 
 @pytest.fixture
@@ -114,14 +141,16 @@ def summary():
             'device_predicted_bytes': '0', 'device_measured_bytes': '0',
             'host_predicted_bytes': str(60 << 20), 'host_measured_bytes': str(58 << 20),
             'host_budget_bytes': str(1536 << 20)}),
-        'temperature': results.temperature_of({}, '', (61.0, 'k10temp Tctl'))}
+        'conditions': results.conditions_of(hot_conditions()),
+        'temperature': results.temperature_of({}, (61.0, 'host k10temp Tctl'))}
 
 
 def test_table_shows_every_number(summary):
     table = results.format_table(summary)
     for expected in ('250', '249    99.6 %', '246', '30.0 / 41.0 / 55.5 ms', '24.9 arrays/s',
                      'person 312, car 9', 'predicted 60 MiB, measured 58 MiB of 1536 MiB',
-                     'k10temp Tctl 61.0 °C'):
+                     'k10temp Tctl 61.0 °C', 'clock 1400 of 4800 MHz', 'governor powersave',
+                     'THROTTLED by heat: package_throttle_count rose by 3', 'unknown: CPUs'):
         assert expected in table
     rows = [line.split() for line in table.splitlines()]
     assert ['overwritten', '2'] in rows and ['stale', '1'] in rows
@@ -132,7 +161,7 @@ def test_table_shows_every_number(summary):
 def test_table_of_a_run_without_results(summary):
     summary.update(frames={'sent': 5, 'received': 0, 'published': 0, 'dropped': {}},
                    latency_ms=results.percentiles_ms({}), detections={}, rate_hz=None,
-                   temperature=results.temperature_of({}, 'no sensors', None))
+                   temperature=results.temperature_of({'host': status('no sensors')}, None))
     table = results.format_table(summary)
     assert 'nothing arrived' in table and 'none' in table and 'not known: no sensors' in table
 
@@ -141,6 +170,27 @@ def test_advice_only_when_images_were_lost():
     assert results.advice(GOOD, 'config/fastdds_images.xml') == []
     lines = results.advice(changed(received=240), 'config/fastdds_images.xml')
     assert '96.0%' in lines[0] and any('fastdds_images.xml' in line for line in lines)
+
+
+@pytest.mark.parametrize('conditions', [None, {}, {'text': []}])
+def test_latencies_without_their_conditions_are_neither_shown_nor_stored(
+        summary, tmp_path, conditions):
+    summary['conditions'] = conditions
+    path = tmp_path / 'summary.json'
+    with pytest.raises(DemoError, match='without the conditions'):
+        results.format_table(summary)
+    with pytest.raises(DemoError, match='without the conditions'):
+        results.write_summary(summary, path)
+    assert not path.exists()
+
+
+def test_conditions_are_stored_for_programs_too(summary, tmp_path):
+    path = tmp_path / 'summary.json'
+    results.write_summary(summary, path)
+    stored = json.loads(path.read_text())['conditions']
+    assert stored['throttled'] is True
+    assert stored['devices']['host']['hottest'] == {'zone': 'k10temp Tctl', 'celsius': 95.5}
+    assert 'cpu_turbo' in stored['cpu']['unknown']
 
 
 def test_summary_appears_whole(summary, tmp_path):

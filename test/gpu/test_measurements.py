@@ -123,13 +123,21 @@ def test_percentiles():
 
 
 def test_the_page_says_how_it_was_made_and_what_is_bad():
-    groups = [('engine', [Figure('a', 1.0, 's', 5.0), Figure('b', 9.0, 's', 5.0, 'x|y')])]
+    groups = [page.Group('engine', [Figure('a', 1.0, 's', 5.0), Figure('b', 9.0, 's', 5.0, 'x|y')],
+                         ['gpu0: GPU clock 1800 of 2100 MHz', 'CPU: turbo on'])]
     text = page.results_page('python3 dev/gpu_results.py --precision fp16', '2026-01-01',
                              {'tensorrt': '10.3.0'}, groups, ['pytorch_fp16: no PyTorch'])
     assert '$ python3 dev/gpu_results.py --precision fp16' in text
     assert '**Not every figure is within its limit**' in text and '| b | **9 s** | 5 s |' in text
     assert '| a | 1 s | 5 s |' in text and '| tensorrt | 10.3.0 |' in text
     assert '## Not measured' in text and 'x/y' in text
+    assert 'Measured with\n\n- gpu0: GPU clock 1800 of 2100 MHz\n- CPU: turbo on\n' in text
+
+
+def test_figures_without_their_conditions_are_not_written():
+    with pytest.raises(ValueError, match='engine: figures without their conditions'):
+        page.results_page('x', '2026-01-01', {}, [
+            page.Group('engine', [Figure('a', 1.0, 's')], [])])
 
 
 def test_the_committed_page_is_honest():
@@ -181,6 +189,7 @@ def test_the_command_writes_the_whole_page(command, double, network, tmp_path, m
     assert '$ python3 dev/gpu_results.py --precision fp32' in text
     assert text.count('\n| ') > 20 and '| build | 1 s |' in text
     assert '## Not measured' in text and 'onnx_trt_ep on CUDAExecutionProvider: no' in text
+    assert text.count('Measured with\n\n- CPU: ') == 1
     assert 'Every figure is within its limit.' in text
     assert f'{target} is written' in capsys.readouterr().out
 
