@@ -54,6 +54,12 @@ class ZoneReading:
             raise ValueError(
                 f'ZoneReading.temperature_c of {self.name!r} is {self.temperature_c}, expected a'
                 ' finite number; report a fault instead of a reading')
+        for name in ('warn_c', 'critical_c', 'throttle_c'):
+            limit_c = getattr(self, name)
+            if limit_c is not None and not math.isfinite(limit_c):
+                raise ValueError(
+                    f'ZoneReading.{name} of {self.name!r} is {limit_c}, expected a finite number,'
+                    ' or None where the hardware names no limit')
 
 
 @dataclass(frozen=True)

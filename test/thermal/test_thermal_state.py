@@ -152,6 +152,14 @@ def test_a_reading_is_finite(value):
         ZoneReading('acpitz', value, 'x')
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), float('-inf')])
+@pytest.mark.parametrize('name', ['warn_c', 'critical_c', 'throttle_c'])
+def test_a_limit_is_finite(name, value):
+    """A zone that is compared with NaN is never hot, and hides those that are."""
+    with pytest.raises(ValueError, match=f"{name} of 'acpitz' is {value}, expected a finite"):
+        ZoneReading('acpitz', 40.0, 'x', **{name: value})
+
+
 @pytest.mark.parametrize('name', MAPPINGS)
 def test_no_mapping_of_a_device_changes_from_outside(name):
     given = {'one': Reading(1.0, 'x')}
