@@ -93,7 +93,7 @@ class Day:
         self.rules = {}
         self.watch = HeatWatch()
         self.counts = dict.fromkeys((
-            'polls', 'glances', 'late', 'lost', 'hot', 'hidden heat', 'stale',
+            'polls', 'glances', 'late', 'lost', 'hot', 'cool', 'hidden heat', 'stale',
             'faulty', 'faults'), 0)
         self.heat_seen_ns = {}
         self.publisher = ThermalStatePublisher(
@@ -184,6 +184,9 @@ class Day:
         verdict = self.watch.judge(state, 3.0, 8.0)
         hot = self.world.hot_devices()
         self.counts['hot'] += bool(hot)
+        self.counts['cool'] += verdict.heat is Heat.COOL
+        assert (verdict.heat is Heat.HOT) == state.is_throttling  # no zone is near its limit
+        assert state.is_telemetry_available or verdict.heat is not Heat.COOL
         for device in state.devices:
             if device.name not in hot:
                 self.heat_seen_ns.pop(device.name, None)

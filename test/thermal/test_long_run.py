@@ -87,8 +87,8 @@ def test_a_day_of_polls_with_faults_shows_the_truth_or_nothing_and_keeps_nothing
     assert counts['polls'] >= DAY_S
     assert all(faults.drawn >= 50 for faults in world.faults), [
         faults.drawn for faults in world.faults]
-    for what, least in (('late', 10), ('lost', 1000), ('hot', 5000), ('hidden heat', 50),
-                        ('stale', 200), ('faulty', 20_000)):
+    for what, least in (('late', 10), ('lost', 1000), ('hot', 5000), ('cool', 50_000),
+                        ('hidden heat', 50), ('stale', 200), ('faulty', 20_000)):
         assert counts[what] >= least, (what, counts)
     assert day.bugs == []
     for name, rules in day.rules.items():
