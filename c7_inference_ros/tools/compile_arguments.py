@@ -20,11 +20,9 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 from typing import Mapping
-from typing import NoReturn
 from typing import Sequence
 
-from c7_inference_ros.errors import ConfigurationError
-from c7_inference_ros.parameter_spec import nearest
+from c7_inference_ros.tools.command_line import CommandParser
 from c7_inference_ros.tools.compile_settings import SETTINGS
 
 PROGRAM = 'compile_engine'
@@ -50,13 +48,6 @@ class Arguments:
     help_text: str
 
 
-class _Parser(argparse.ArgumentParser):
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f'{message}{_nearest_option(self, message)}; '
-                                 f'see {self.prog} --help')
-
-
 def parse(argv: Sequence[str] | None) -> Arguments:
     """
     Read the command line.
@@ -72,11 +63,11 @@ def parse(argv: Sequence[str] | None) -> Arguments:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, allow_abbrev=False, epilog=_EXIT_CODES, description=(
+    parser = CommandParser(prog=PROGRAM, epilog=_EXIT_CODES, description=(
         'Build TensorRT engines from ONNX models, and look into those that were built.'))
     parser.add_argument('--json', dest='is_json', action='store_true',
                         help='as behind the command: print one JSON object')
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', parser_class=_Parser)
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', parser_class=CommandParser)
     _add_compile(commands)
     inspect = _add(commands, 'inspect', 'show what is in an engine, from its header and its '
                    'manifest; needs neither GPU nor TensorRT')
@@ -101,8 +92,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=f'{summary[0].upper()}{summary[1:]}.', epilog=_EXIT_CODES,
-        allow_abbrev=False)
+        name, help=summary, description=f'{summary[0].upper()}{summary[1:]}.', epilog=_EXIT_CODES)
     # Without a default, or it would take back what was said before the command.
     command.add_argument('--json', dest='is_json', action='store_true',
                          default=argparse.SUPPRESS,
@@ -131,21 +121,3 @@ def _add_compile(commands: Any) -> None:
         else:
             group.add_argument(setting.flag, dest=setting.name, metavar=setting.metavar,
                                action='append' if setting.is_list else 'store', **common)
-
-
-def _nearest_option(parser: argparse.ArgumentParser, message: str) -> str:
-    """Return a hint for an option or command that does not exist."""
-    words = message.split()
-    if message.startswith('unrecognized arguments:'):
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                known += [flag for command in action.choices.values()
-                          for one in command._actions for flag in one.option_strings]
-        near = next((nearest(word.partition('=')[0], known) for word in words[2:]
-                     if word.startswith('-')), None)
-        return f'; did you mean {near}?' if near else ''
-    if 'invalid choice' in message:
-        near = nearest(message.split("'")[1] if "'" in message else '', COMMANDS)
-        return f'; did you mean {near}?' if near else ''
-    return ''

@@ -31,35 +31,28 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import sys
-import traceback
 from typing import Any
 from typing import Mapping
 from typing import Sequence
 
-from c7_inference_ros.errors import C7Error
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineDeserializeError
 from c7_inference_ros.tools import setting_values
+from c7_inference_ros.tools.command_line import run_command
 from c7_inference_ros.tools.compile_arguments import Arguments
 from c7_inference_ros.tools.compile_arguments import parse
 from c7_inference_ros.tools.compile_arguments import PROGRAM
 from c7_inference_ros.tools.compile_command import run_compile
-from c7_inference_ros.tools.console import BAD_INPUT
 from c7_inference_ros.tools.console import Console
-from c7_inference_ros.tools.console import drop_output
 from c7_inference_ros.tools.console import GOOD
-from c7_inference_ros.tools.console import INTERRUPTED
 from c7_inference_ros.tools.console import NO
 from c7_inference_ros.tools.console import table
-from c7_inference_ros.tools.console import TERMINATED
 from c7_inference_ros.tools.engine_verdicts import engine_row
 from c7_inference_ros.tools.engine_verdicts import judge
 from c7_inference_ros.tools.engine_verdicts import list_engines
 from c7_inference_ros.tools.engine_verdicts import Trust
 from c7_inference_ros.tools.inspect_engine import inspect_engine
 from c7_inference_ros.tools.inspect_engine import report
-from c7_inference_ros.tools.interruption import ending_as_interrupted
-from c7_inference_ros.tools.interruption import Terminated
 
 _COLUMNS = ('MODEL', 'PRECISION', 'GPU', 'PLATFORM', 'TENSORRT', 'SIZE', 'BUILT (UTC)', 'HERE')
 _KEYS = ('model', 'precision', 'gpu', 'platform', 'tensorrt', 'size', 'built')
@@ -72,26 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: arguments; those of the process when None.
     :returns: 0 good, 1 the answer is no, 2 bad input, 130 and 143 after SIGINT and SIGTERM.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    console = Console(PROGRAM, is_json='--json' in argv)
-    try:
-        with ending_as_interrupted():
-            return _run(parse(argv), console)
-    except ConfigurationError as error:
-        return console.fail(error.problems, BAD_INPUT)
-    except C7Error as error:
-        return console.fail([str(error)], NO)
-    except KeyboardInterrupt:
-        return console.fail(['interrupted; nothing half-written was left'], INTERRUPTED)
-    except Terminated:
-        return console.fail(['asked to end; nothing half-written was left'], TERMINATED)
-    except BrokenPipeError:
-        drop_output()  # whoever read it is gone
-        return NO
-    except Exception as error:
-        traceback.print_exc()
-        return console.fail([f'a mistake in this program: {type(error).__name__}: {error}; '
-                             f'please report it with the lines above'], NO)
+    return run_command(PROGRAM, argv, lambda given, console: _run(parse(given), console))
 
 
 def _run(arguments: Arguments, console: Console) -> int:
