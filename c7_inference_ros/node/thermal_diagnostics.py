@@ -79,7 +79,7 @@ def temperature_status(name: str, hardware_id: str, device: DeviceState,
 
 
 def shedding_status(name: str, hardware_id: str, status: SheddingStatus) -> DiagnosticStatus:
-    """Say what is shed because of heat, and why; a policy that cannot know is a warning."""
+    """Say what is shed because of heat, and why; a policy that cannot act is a warning."""
     step = status.step
     findings: list[Finding] = []
     if step.level:
@@ -88,6 +88,8 @@ def shedding_status(name: str, hardware_id: str, status: SheddingStatus) -> Diag
     elif status.policy == SHED and status.heat is Heat.UNKNOWN:
         findings.append((WARN, f'nothing can be shed in time, the heat is unknown: '
                                f'{status.reason}'))
+    if status.policy == SHED and status.why_empty:
+        findings.append((WARN, f'nothing can be shed whatever the heat: {status.why_empty}'))
     return make_status(name, hardware_id, findings, {
         'policy': status.policy, 'step': step.description, 'level': step.level,
         'levels': status.levels, 'heat': status.heat.value, 'reason': status.reason,

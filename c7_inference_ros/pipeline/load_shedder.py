@@ -28,6 +28,7 @@ from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.pipeline.shedding import ladder
 from c7_inference_ros.pipeline.shedding import place_in
 from c7_inference_ros.pipeline.shedding import SheddingStep
+from c7_inference_ros.pipeline.shedding import why_empty
 from c7_inference_ros.thermal.heat import Heat
 from c7_inference_ros.thermal.heat import HeatWatch
 from c7_inference_ros.thermal.heat import Verdict
@@ -53,6 +54,8 @@ class SheddingStatus:
     :param since_s: how long the step has been in force, seconds.
     :param steps_taken: steps down and up because of heat since the activation.
     :param is_active: whether heat is acted upon.
+    :param why_empty: the settings that leave nothing to shed; empty when they leave a step, and
+        while nothing is configured.
     """
 
     policy: str
@@ -63,6 +66,7 @@ class SheddingStatus:
     since_s: float
     steps_taken: int
     is_active: bool
+    why_empty: str = ''
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class LoadShedder:
         return SheddingStatus(
             now.config.thermal.policy, now.step, now.steps[-1].level, now.verdict.heat,
             now.verdict.reason, max(self._clock_ns() - now.since_ns, 0) / 1e9, now.steps_taken,
-            now.is_active)
+            now.is_active, why_empty(now.config))
 
     def start(self) -> None:
         """Act upon heat from now on: nothing is shed, and the first step may be at once."""

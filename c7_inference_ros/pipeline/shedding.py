@@ -81,6 +81,21 @@ def ladder(config: NodeConfig) -> tuple[SheddingStep, ...]:
     return tuple(steps)
 
 
+def why_empty(config: NodeConfig) -> str:
+    """Return the settings that leave nothing to shed; an empty text when they leave a step."""
+    if len(ladder(config)) > 1:
+        return ''
+    thermal = config.thermal
+    rates = f'thermal.shed_rates is {list(thermal.shed_rates)}'
+    if any(thermal.shed_rates):
+        rates += ', and every cameras.<name>.max_rate is at or below the lowest of them'
+    text = f'thermal.shed_limit is {thermal.shed_limit}, {rates}'
+    if thermal.shed_limit == 'rate':
+        return text
+    return (f'{text}, and no model that sees a camera has a lower models.<name>.priority than'
+            f' another')
+
+
 def place_in(step: SheddingStep, old: Sequence[SheddingStep],
              new: Sequence[SheddingStep]) -> SheddingStep:
     """

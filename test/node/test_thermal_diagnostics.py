@@ -232,6 +232,15 @@ def test_what_is_shed_warns_with_the_step_and_the_reason(heat):
         'steps_taken': '3'}
 
 
+def test_a_policy_that_can_shed_nothing_warns_with_the_settings():
+    status = shedding(why_empty='thermal.shed_limit is rate')
+    assert status.level == WARN
+    assert 'nothing can be shed whatever the heat: thermal.shed_limit is rate' in status.message
+    assert shedding('observe', why_empty='thermal.shed_limit is rate').level == OK
+    status = shedding(heat=Heat.UNKNOWN, why_empty='thermal.shed_limit is rate')
+    assert 'the heat is unknown' in status.message and 'thermal.shed_limit' in status.message
+
+
 def test_a_pause_is_shown_as_one():
     status = shedding(step=SheddingStep(4, 'intake is paused', None, frozenset(), True))
     assert (status['paused'], status['max_rate_hz']) == ('true', '')

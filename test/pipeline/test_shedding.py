@@ -17,6 +17,7 @@
 from c7_inference_ros.config import load_config
 from c7_inference_ros.pipeline.shedding import ladder
 from c7_inference_ros.pipeline.shedding import place_in
+from c7_inference_ros.pipeline.shedding import why_empty
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -75,6 +76,33 @@ def test_rates_that_no_camera_would_notice_are_left_out():
     assert rungs(slow) == [(None, '', False), (None, 'low', False), (None, 'lowmid', False),
                            (None, 'lowmid', True)]
     assert ladder(slow)[1].description == 'no low'
+
+
+ONE = (('only', 0),)
+RATE = {'thermal.shed_limit': 'rate', 'thermal.shed_rates': [0.0]}
+
+
+@pytest.mark.parametrize('config, words, absent', [
+    (configured(**RATE), ['thermal.shed_limit is rate', 'thermal.shed_rates is [0.0]'],
+     ['max_rate', 'priority']),
+    (configured(**{**RATE, 'thermal.shed_rates': [9.0, 5.0], 'cameras.front.max_rate': 5.0}),
+     ['thermal.shed_limit is rate', 'thermal.shed_rates is [9.0, 5.0]',
+      'every cameras.<name>.max_rate is at or below the lowest'], ['priority']),
+    (configured(ONE, **{**RATE, 'thermal.shed_limit': 'models'}),
+     ['thermal.shed_limit is models', '[0.0]', 'models.<name>.priority'], ['max_rate'])])
+def test_settings_that_leave_nothing_to_shed_are_named(config, words, absent):
+    assert len(ladder(config)) == 1
+    found = why_empty(config)
+    assert all(word in found for word in words), found
+    assert not any(word in found for word in absent), found
+
+
+@pytest.mark.parametrize('config', [
+    configured(ONE), configured(ONE, **{**RATE, 'thermal.shed_limit': 'pause'}),
+    configured(**{**RATE, 'thermal.shed_limit': 'models'}),
+    configured(ONE, **{**RATE, 'thermal.shed_rates': [5.0]})])
+def test_settings_that_leave_a_step_are_no_problem(config):
+    assert why_empty(config) == ''
 
 
 def test_rate_of_zero_is_ignored_and_no_rates_are_fine():
