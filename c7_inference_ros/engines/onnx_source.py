@@ -87,11 +87,12 @@ def read_onnx_source(path: Path) -> OnnxSource:
         lines += [f'{_hash_file(path.parent / name)}  {name}\n' for name in external]
         sha256 = hashlib.sha256(''.join(lines).encode()).hexdigest()
     return OnnxSource(path, sha256, len(data) + beside, scanned.opset, scanned.inputs,
-                      scanned.outputs, MappingProxyType(_metadata(data)), external,
+                      scanned.outputs, MappingProxyType(metadata_of(data)), external,
                       b'DequantizeLinear' in data)
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def metadata_of(data: bytes) -> dict[str, str]:
+    """Return the free text that an ONNX model carries, by key."""
     found: dict[str, str] = {}
     for number, _, value in fields(memoryview(data)):
         if number == _METADATA and not isinstance(value, int):

@@ -17,19 +17,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Callable
 
-from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.config import NodeConfig
-from c7_inference_ros.engines.filename import ENGINE_SUFFIX
 from c7_inference_ros.engines.host import probe_host
-from c7_inference_ros.engines.lookup import find_engine
 from c7_inference_ros.engines.types import HostTuple
-from c7_inference_ros.engines.types import PrecisionMode
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import InferenceRuntimeError
 from c7_inference_ros.pipeline.detection_pipeline import DetectionPipeline
+from c7_inference_ros.pipeline.model_lookup import find_model
+from c7_inference_ros.pipeline.model_lookup import runtime_extras
 from c7_inference_ros.pipeline.scheduler import FrameScheduler
 from c7_inference_ros.pipeline.worker import InferenceWorker
 from c7_inference_ros.resources import find_file
@@ -37,7 +34,6 @@ from c7_inference_ros.runtime.base import InferenceRuntime
 from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.memory_budget import size_text
-from c7_inference_ros.runtime.ort.providers import TENSORRT
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 
 #: Longest wait for loading and warming up all models; a manager gave up long before.
@@ -146,10 +142,10 @@ class LoadedModels:
         problems: list[str] = []
         for name, model in config.models.items():
             try:
-                path = self._find_model(config, model)
+                path = find_model(config, model, self._this_host)
                 labels = find_file(model.labels, f'models.{name}.labels') if model.labels else None
                 self.pipelines[name] = DetectionPipeline.load(
-                    self._runtime, model, path, labels, _extras(config, model))
+                    self._runtime, model, path, labels, runtime_extras(config, model))
                 self.pipelines[name].warm_up()
             except ConfigurationError as error:
                 # The next model may be wrong too: one round of corrections is enough.
@@ -157,19 +153,10 @@ class LoadedModels:
         if problems:
             raise ConfigurationError(problems)
 
-    def _find_model(self, config: NodeConfig, model: ModelConfig) -> Path:
-        """Return what the runtime loads: for an ONNX model, the engine of this machine."""
-        full_name = f'models.{model.name}.path'
-        if config.runtime != 'tensorrt' or model.path.endswith(ENGINE_SUFFIX) or not model.path:
-            return find_file(model.path, full_name)
-        if config.engines.directory:
-            directory = Path(config.engines.directory).expanduser()
-        else:
-            directory = find_file(model.path, full_name).parent
+    def _this_host(self, config: NodeConfig) -> HostTuple:
         if self._host is None:
             self._host = probe_host(config.engines.package, device=config.engines.device)
-        return find_engine(Path(model.path), directory, self._host,
-                           PrecisionMode(model.precision), full_name)
+        return self._host
 
     def _release(self) -> None:
         with ExitStack() as undo:  # one that fails keeps the others from nothing
@@ -177,12 +164,6 @@ class LoadedModels:
             undo.callback(getattr(self._runtime, 'close', lambda: None))
             for pipeline in self.pipelines.values():
                 undo.callback(pipeline.release)
-
-
-def _extras(config: NodeConfig, model: ModelConfig) -> dict[str, str]:
-    """Return what the runtime has to know of a model besides its file."""
-    builds = config.runtime == 'onnx_trt_ep' and TENSORRT in config.execution_providers
-    return {'precision': model.precision} if builds else {}
 
 
 def _known(value: int | None) -> int | str:

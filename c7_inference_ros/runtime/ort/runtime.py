@@ -51,6 +51,8 @@ from c7_inference_ros.runtime.ort.errors import other_shape
 from c7_inference_ros.runtime.ort.handle import OnnxHandle
 from c7_inference_ros.runtime.ort.model import OnnxModel
 from c7_inference_ros.runtime.ort.model import read_onnx_model
+from c7_inference_ros.runtime.ort.prediction import BASIS
+from c7_inference_ros.runtime.ort.prediction import predicted_items
 from c7_inference_ros.runtime.ort.providers import ProviderSettings
 from c7_inference_ros.runtime.ort.session import MadeSession
 from c7_inference_ros.runtime.ort.session import SessionMaker
@@ -62,9 +64,6 @@ from c7_inference_ros.thermal.state import ThermalState
 import numpy as np
 
 _ERROR = 3
-_BASIS = ('predicted: weights are the bytes of the model file, io those of its tensors at their '
-          'largest known shapes; activations and working memory of the runtime are not known '
-          'beforehand. ')
 
 
 class OnnxTrtEpRuntime:
@@ -175,7 +174,7 @@ class OnnxTrtEpRuntime:
             host, device = (None if old is None or new is None else max(0, new - old)
                             for old, new in zip(before, self._memory_now()))
             reservation.commit(host, device)
-            handle.memory = MemoryUse(items, host, device, _BASIS + basis)
+            handle.memory = MemoryUse(items, host, device, BASIS + basis)
         self._handles[handle] = made
         self._report(model.path.stem, made)
         return handle
@@ -221,11 +220,7 @@ class OnnxTrtEpRuntime:
         return f'ONNX Runtime {self._ort.__version__}'
 
     def _items_of(self, weights: int, io: int, provider: str = '') -> tuple[MemoryItem, ...]:
-        if (provider or self._chosen[0]) == onnx_providers.CPU:
-            return (MemoryItem('weights', weights, False), MemoryItem('io', io, False))
-        return (MemoryItem('weights', weights, True), MemoryItem('io', io, True),
-                MemoryItem('weights while loading', weights, False),
-                MemoryItem('io', io, False))
+        return predicted_items(weights, io, provider or self._chosen[0])
 
     def _settings_of(self, model: OnnxModel, entry: EngineCacheEntry) -> ProviderSettings:
         total = self._budget.totals()['device']

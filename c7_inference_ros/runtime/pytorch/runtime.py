@@ -57,16 +57,14 @@ from c7_inference_ros.runtime.pytorch.model import description_path
 from c7_inference_ros.runtime.pytorch.model import EXPORTED
 from c7_inference_ros.runtime.pytorch.model import read_torch_model
 from c7_inference_ros.runtime.pytorch.model import TorchModel
+from c7_inference_ros.runtime.pytorch.prediction import BASIS
+from c7_inference_ros.runtime.pytorch.prediction import predicted_items
 from c7_inference_ros.runtime.tensor_shapes import one_image
 from c7_inference_ros.runtime.tensor_shapes import resolve_shapes
 from c7_inference_ros.thermal.publisher import snapshot_of
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.state import ThermalState
 import numpy as np
-
-_BASIS = ('predicted: weights are the bytes of the model file, io those of its tensors at their '
-          'largest known shapes; activations are not known beforehand. measured: growth of the '
-          'process, and what the GPU has less, from before loading to after the first inference')
 
 
 class PytorchFp16Runtime:
@@ -161,7 +159,7 @@ class PytorchFp16Runtime:
             host, device = (None if old is None or new is None else max(0, new - old)
                             for old, new in zip(before, self._memory_now()))
             reservation.commit(host, device)
-            handle.memory = MemoryUse(items, host, device, _BASIS)
+            handle.memory = MemoryUse(items, host, device, BASIS)
         self._handles.add(handle)
         return handle
 
@@ -197,11 +195,7 @@ class PytorchFp16Runtime:
         return f'PyTorch {self._torch.__version__}'
 
     def _items_of(self, weights: int, io_bytes: int) -> tuple[MemoryItem, ...]:
-        if self._device == CPU:
-            return (MemoryItem('weights', weights, False), MemoryItem('io', io_bytes, False))
-        return (MemoryItem('weights', weights, True), MemoryItem('io', io_bytes, True),
-                MemoryItem('weights while loading', weights, False),
-                MemoryItem('pinned', io_bytes, False))
+        return predicted_items(weights, io_bytes, self._device == CPU)
 
     def _memory_now(self) -> tuple[int | None, int | None]:
         """Return what the process has, and what the GPU has left as a negative number."""
