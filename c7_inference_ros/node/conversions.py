@@ -12,24 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""ROS messages to arrays and back; the only module that knows the fields of messages."""
+"""Detections and pixels to ROS messages; images come the other way in vision/message_image.py."""
 
 from __future__ import annotations
 
 import array
-import re
 
 from builtin_interfaces.msg import Time
-from c7_inference_ros.errors import MalformedImageError
-from c7_inference_ros.errors import UnsupportedEncodingError
 from c7_inference_ros.vision.detections import Detections
-from c7_inference_ros.vision.images import decode_compressed
-from c7_inference_ros.vision.images import SourceImage
-from c7_inference_ros.vision.images import view_image
 from c7_inference_ros.vision.labels import Labels
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import BoundingBox2D
@@ -44,77 +37,11 @@ from vision_msgs.msg import VisionClass
 from vision_msgs.msg import VisionInfo
 
 NANOSECONDS = 1_000_000_000
-#: Encodings that name a type and no colours, such as depth in 16UC1 and 32FC1.
-_NO_COLORS = re.compile(r'(8|16|32|64)[USF]C\d*')
 
 
 def stamp_ns(stamp: Time) -> int:
     """Return a message stamp in nanoseconds."""
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
-
-
-def to_source_image(message: Image | CompressedImage) -> SourceImage:
-    """
-    Return the pixels of an image message.
-
-    The common 8-bit encodings are views of the message; everything else goes through cv_bridge.
-
-    :raises MalformedImageError: size, step and data do not agree.
-    :raises UnsupportedEncodingError: nothing installed converts the encoding.
-    """
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.data)
-    try:
-        return view_image(message.data, message.height, message.width, message.encoding,
-                          message.step)
-    except UnsupportedEncodingError:
-        return _through_cv_bridge(message)
-
-
-def _through_cv_bridge(message: Image) -> SourceImage:
-    if _NO_COLORS.fullmatch(message.encoding):
-        # Some versions of cv_bridge would cut the values to 8 bits and call the result a picture.
-        raise UnsupportedEncodingError(
-            f'encoding {message.encoding!r} holds numbers, not colours; a detector needs a '
-            f'picture: publish bgr8, rgb8, mono8, bgra8 or rgba8')
-    try:
-        from cv_bridge import CvBridge
-        from cv_bridge import CvBridgeError
-    except ImportError as error:
-        raise UnsupportedEncodingError(
-            f'encoding {message.encoding!r} needs cv_bridge, which cannot be imported here '
-            f'({error}); install ros-$ROS_DISTRO-cv-bridge, or publish bgr8, rgb8, mono8, bgra8 '
-            f'or rgba8') from error
-    _check_size(message)
-    try:
-        pixels = CvBridge().imgmsg_to_cv2(message, desired_encoding='bgr8')
-    except Exception as error:  # cv_bridge raises CvBridgeError, KeyError, TypeError, cv2.error
-        kind = 'cannot convert' if isinstance(error, CvBridgeError) else 'failed to convert'
-        raise UnsupportedEncodingError(
-            f'cv_bridge {kind} encoding {message.encoding!r} to bgr8 ({_one_line(error)}); '
-            f'publish bgr8, rgb8, mono8, bgra8 or rgba8') from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnsupportedEncodingError(
-            f'cv_bridge made {pixels.dtype} {pixels.shape} of encoding {message.encoding!r}, '
-            f'expected uint8 with 3 channels; publish bgr8, rgb8 or mono8')
-    return SourceImage(pixels, 'bgr8')
-
-
-def _check_size(message: Image) -> None:
-    """Refuse what would make cv_bridge read past the data or fail without a reason."""
-    found = len(message.data)
-    if message.height == 0 or message.width == 0:
-        raise MalformedImageError(
-            f'image is {message.width}x{message.height} pixels with {found} bytes; expected at '
-            f'least 1x1; look at the camera driver')
-    if message.step * message.height != found:
-        raise MalformedImageError(
-            f'image of {message.height} rows with step {message.step} has {found} bytes, '
-            f'expected {message.step * message.height}; look at the camera driver')
-
-
-def _one_line(error: BaseException) -> str:
-    return ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
 
 
 def to_detection_array(header: Header, detections: Detections) -> Detection2DArray:

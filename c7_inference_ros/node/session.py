@@ -23,7 +23,6 @@ from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import DeviceLostError
 from c7_inference_ros.node.camera_subscription import CameraSubscription
-from c7_inference_ros.node.conversions import to_source_image
 from c7_inference_ros.node.model_outputs import ModelOutputs
 from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.pipeline.accounting import FrameAccounts
@@ -39,6 +38,7 @@ from c7_inference_ros.pipeline.watchdog import Watchdog
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
+from c7_inference_ros.vision.message_image import to_source_image
 from rclpy.lifecycle import LifecycleNode
 
 #: A problem of the last frames stays in diagnostics for this long.

@@ -47,7 +47,7 @@ LAYERS = {
                        'pipeline'},
 }
 ROS = {'rclpy', 'sensor_msgs', 'vision_msgs', 'diagnostic_msgs', 'std_msgs', 'lifecycle_msgs',
-       'rcl_interfaces', 'builtin_interfaces', 'geometry_msgs', 'cv_bridge'}
+       'rcl_interfaces', 'builtin_interfaces', 'geometry_msgs'}
 #: Heavy modules, and the only places that may import each (inside a function): layers or files.
 HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tensorrt_api.py'},
          'polygraphy': {'engines/building/polygraphy_builder.py'},
@@ -55,7 +55,7 @@ HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tens
          'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch/runtime.py'},
          'cryptography': {'engines/trust/signature.py'},
          'pynvml': {'thermal/nvml_library.py'},
-         'cv2': {'vision', 'tools'}, 'cv_bridge': {'node'}, 'yaml': {'runtime', 'tools'},
+         'cv2': {'vision', 'tools'}, 'cv_bridge': {'vision/message_image.py'}, 'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
          'tqdm': {'tools'}}
 MAX_LINES = 350

@@ -26,6 +26,7 @@ from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
 from c7_inference_ros.vision.images import to_bgr
 from c7_inference_ros.vision.labels import Labels
+from c7_inference_ros.vision.message_image import to_source_image
 from client import image_message
 import numpy as np
 import pytest
@@ -37,14 +38,14 @@ BAYER = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
 
 def test_a_view_shares_the_memory_of_the_message():
     message = image_message(np.zeros((4, 6, 3), np.uint8))
-    image = conversions.to_source_image(message)
+    image = to_source_image(message)
     message.data[0] = 77
     assert image.pixels[0, 0, 0] == 77
 
 
 def test_a_bayer_pattern_goes_through_cv_bridge():
     pytest.importorskip('cv_bridge')
-    image = conversions.to_source_image(image_message(BAYER, 'bayer_rggb8'))
+    image = to_source_image(image_message(BAYER, 'bayer_rggb8'))
     assert (image.encoding, image.pixels.shape) == ('bgr8', (48, 64, 3))
     assert image.pixels.std() > 0
 
@@ -53,7 +54,7 @@ def test_a_bayer_pattern_goes_through_cv_bridge():
 def test_numbers_are_no_picture(encoding):
     message = image_message(np.zeros((48, 64, 2), np.uint16), encoding)
     with pytest.raises(UnsupportedEncodingError, match=f'{encoding}.*not colours.*publish bgr8'):
-        conversions.to_source_image(message)
+        to_source_image(message)
 
 
 @pytest.mark.parametrize('encoding', ['yuv422_yuy2', 'rgb16', 'bgr9'])
@@ -63,7 +64,7 @@ def test_other_encodings_are_converted_or_refused_with_what_to_publish(encoding)
     kind = np.uint16 if '16' in encoding else np.uint8
     message = image_message(np.zeros(shape, kind), encoding)
     try:
-        image = conversions.to_source_image(message)
+        image = to_source_image(message)
     except UnsupportedEncodingError as error:
         # Which of them cv_bridge knows depends on its version; a refusal says what to do.
         assert encoding in str(error) and 'publish bgr8' in str(error)
@@ -75,7 +76,7 @@ def test_other_encodings_are_converted_or_refused_with_what_to_publish(encoding)
 def test_without_cv_bridge_the_package_to_install_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
     with pytest.raises(UnsupportedEncodingError) as caught:
-        conversions.to_source_image(image_message(BAYER, 'bayer_rggb8'))
+        to_source_image(image_message(BAYER, 'bayer_rggb8'))
     for fragment in ("'bayer_rggb8'", 'cv_bridge', 'install ros-$ROS_DISTRO-cv-bridge'):
         assert fragment in str(caught.value)
 
@@ -87,7 +88,7 @@ def test_what_cv_bridge_would_read_past_is_refused_before(fields):
     for name, value in fields.items():
         setattr(message, name, value)
     with pytest.raises(MalformedImageError):
-        conversions.to_source_image(message)
+        to_source_image(message)
 
 
 def test_boxes_become_centres_and_sizes():
