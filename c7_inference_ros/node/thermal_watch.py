@@ -30,6 +30,7 @@ from c7_inference_ros.pipeline.shedding import NOTHING_SHED
 from c7_inference_ros.pipeline.shedding import SheddingStep
 from c7_inference_ros.thermal.heat import judge
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
+from c7_inference_ros.thermal.source import NullSource
 from c7_inference_ros.thermal.source import select_source
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import ThermalState
@@ -37,6 +38,9 @@ from rclpy.lifecycle import LifecycleNode
 
 #: Longest wait for the first poll, where something depends on it; a poll takes milliseconds.
 FIRST_POLL_S = 1.0
+#: What lasts one poll, as an event of under-voltage, is shown for so long: one message is missed
+#: easily, and at a fast poll rate most polls are never in one.
+WARNING_S = 5.0
 
 
 class ThermalWatch:
@@ -62,6 +66,8 @@ class ThermalWatch:
         self._lost: set[str] = set()  # devices, as far as the log knows
         self._throttling: set[str] = set()
         self._judged: ThermalState | None = None
+        self._warned: dict[str, DeviceState] = {}  # by device, the last state with warnings
+        self._shown: set[tuple[str, bool, bool]] = set()
         self.publisher = self._start()
 
     def configure(self, config: ThermalConfig) -> None:
@@ -115,7 +121,9 @@ class ThermalWatch:
         state = self.publisher.snapshot()
         if state is not self._judged and not state.is_telemetry_available:
             self._judge(state)  # the polling thread hangs and cannot say so
-        return state
+        now_ns = time.monotonic_ns()
+        return replace(state, devices=tuple(
+            self._with_recent_warnings(device, now_ns) for device in state.devices))
 
     def shedding(self) -> SheddingStatus:
         """Return what is shed; nothing while there is no shedder."""
@@ -154,6 +162,20 @@ class ThermalWatch:
             log.warning(f'activating with thermal.policy shed, but no temperature of {unknown} is'
                         f' known: load will not be shed before it throttles'
                         f' ({"; ".join(state.faults)})')
+        shedding = self.shedding()
+        if config.policy == SHED and shedding.why_empty:
+            log.warning(f'activating with thermal.policy shed, but nothing can be shed:'
+                        f' {shedding.why_empty}')
+
+    def _with_recent_warnings(self, device: DeviceState, now_ns: int) -> DeviceState:
+        warned = self._warned.get(device.name)
+        if warned is None or device.warnings or not device.is_telemetry_available:
+            return device
+        age_s = warned.age_s(now_ns)
+        if age_s > WARNING_S:
+            return device
+        return replace(device, warnings=tuple(
+            f'{age_s:.1f} s ago: {warning}' for warning in warned.warnings))
 
     def on_step(self, before: SheddingStep, after: SheddingStep, reason: str) -> None:
         """Log one step of the shedder, and show it at once."""
@@ -169,10 +191,14 @@ class ThermalWatch:
 
     def _start(self) -> ThermalStatePublisher:
         log = self._node.get_logger()
-        self._lost.clear()
-        self._throttling.clear()
+        for memory in (self._lost, self._throttling, self._warned, self._shown):
+            memory.clear()
+        reasons: list[str] = []
+        source = select_source(self._config.sysfs_root, on_reason=reasons.append)
+        if not isinstance(source, NullSource):  # whose reason the warning of the loss has
+            log.info(reasons[0])
         publisher = ThermalStatePublisher(
-            select_source(self._config.sysfs_root, on_reason=log.info), self._config.poll_rate,
+            source, self._config.poll_rate,
             on_transition=self._on_transition, on_state=self._on_state, log=log.warning)
         publisher.start()
         return publisher
@@ -182,6 +208,13 @@ class ThermalWatch:
             self._judge(state)
         finally:
             self._topics.publish(state, time.monotonic_ns())
+        self._warned.update(
+            {device.name: device for device in state.devices if device.warnings})
+        shown = {(device.name, device.is_telemetry_available, device.is_throttling)
+                 for device in state.devices}
+        if shown != self._shown:  # also a loss that the log is spared
+            self._shown = shown
+            self._wake()
 
     def _judge(self, state: ThermalState) -> None:
         self._judged = state
