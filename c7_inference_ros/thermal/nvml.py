@@ -88,9 +88,7 @@ class NvmlThermalSource:
         self._devices: tuple[_Device, ...] = ()
         self._absence = ''
         self._retried_ns: int | None = None
-        # Not at exit: a driver that hangs would keep the process from ending.
-        self._finalizer = weakref.finalize(self, self._library.shutdown)
-        self._finalizer.atexit = False
+        weakref.finalize(self, self._library.abandon).atexit = False
 
     @property
     def device_names(self) -> tuple[str, ...]:

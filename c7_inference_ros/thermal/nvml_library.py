@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 #: Codes of nvmlReturn_t; an old pynvml lacks some of the names.
@@ -76,6 +77,10 @@ class NvmlError(Exception):
         return f'{self}; {advice}' if advice else str(self)
 
 
+#: Initialised, and not needed any more: see :meth:`NvmlLibrary.abandon`.
+_abandoned: deque[NvmlLibrary] = deque()
+
+
 class NvmlLibrary:
     """NVML from :meth:`initialise` to :meth:`shutdown`; every failure is a NvmlError."""
 
@@ -100,6 +105,8 @@ class NvmlLibrary:
                 raise NvmlError('import pynvml', LIBRARY_NOT_FOUND,
                                 f'{type(error).__name__}: {error}') from error
             self._binding = pynvml
+        while _abandoned:
+            _abandoned.popleft().shutdown()
         self.call('nvmlInit')
         self._is_initialised = True
 
@@ -111,6 +118,15 @@ class NvmlLibrary:
                 self.call('nvmlShutdown')
             except NvmlError:
                 pass
+
+    def abandon(self) -> None:
+        """
+        Let the next :meth:`initialise` of the process undo the one of this.
+
+        For the garbage collector, which may run in the middle of a call of pynvml: pynvml's lock
+        is then held by this very thread, and a call from here would wait for it for ever.
+        """
+        _abandoned.append(self)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.skipif(
     reason='this pynvml is older than nvidia-ml-py 12.570: it lacks functions that are tested')
 
 S = 1_000_000_000
+MADE = []
 UUID = 'GPU-11111111-2222-3333-4444-555555555555'
 OTHER = 'GPU-22222222-2222-3333-4444-555555555555'
 
@@ -48,7 +49,10 @@ def nvml(request, monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     double = LibnvmlDouble(request.param)
     double.install(monkeypatch)
-    return double
+    yield double
+    for source in MADE:
+        source.close()
+    MADE.clear()
 
 
 @pytest.fixture
@@ -57,9 +61,16 @@ def gpu(nvml):
     return nvml.add()
 
 
+def make(environment=None, root='/sys'):
+    """Return a source that lets go of NVML with the test, and not in the middle of another."""
+    source = NvmlThermalSource(root, {} if environment is None else environment)
+    MADE.append(source)
+    return source
+
+
 def present(environment=None):
     """Return a source that is present."""
-    source = NvmlThermalSource('/sys', {} if environment is None else environment)
+    source = make(environment)
     assert source.is_present(), source.absence
     return source
 
@@ -582,7 +593,7 @@ def test_a_driver_that_hangs_holds_up_only_its_caller(nvml, gpu):
 
 def absence(root='/sys', environment=None):
     """Return why a source is not present."""
-    source = NvmlThermalSource(root, environment or {})
+    source = make(environment, root)
     assert not source.is_present()
     assert source.device_names == ()
     with pytest.raises(TelemetryUnavailableError, match='NVML: '):
@@ -615,7 +626,7 @@ def test_a_missing_module_is_named_where_a_driver_is_loaded(nvml, monkeypatch):
 
 def test_a_driver_without_a_gpu(nvml):
     assert absence() == 'the NVIDIA driver has no GPU'
-    source = NvmlThermalSource('/sys', {})
+    source = make()
     assert not source.is_present()
     assert nvml.references == 0, 'what is not used is let go at once'
 
@@ -644,7 +655,7 @@ def test_a_jetson_where_nvml_answers_nothing(nvml, gpu):
 def test_a_recorded_tree_is_another_machine(nvml, gpu, tmp_path):
     assert absence(tmp_path) == f'{tmp_path} is not the sysfs of this machine'
     assert nvml.starts == 0
-    assert NvmlThermalSource('/sys/', {}).is_present()
+    assert make(root='/sys/').is_present()
 
 
 def test_a_gpu_of_another_container_is_not_ours(nvml, gpu):
@@ -687,7 +698,7 @@ def three(nvml):
     ('0,GPU-2', [0, 1]), ('MIG-GPU-21111111-0000-0000-0000-000000000002/1/0', [1]),
     ('MIG-bbbbbbbb-0000-0000-0000-000000000000', [3]), ('MIG-cccccccc', []), ('1,x,0', [1])])
 def test_cuda_visible_devices(three, visible, expected):
-    source = NvmlThermalSource('/sys', {'CUDA_VISIBLE_DEVICES': visible})
+    source = make({'CUDA_VISIBLE_DEVICES': visible})
     assert source.is_present() == bool(expected)
     assert source.device_names == tuple(f'gpu{number}' for number in expected)
     if not expected:
@@ -751,9 +762,34 @@ def test_nvml_is_started_once_and_let_go_with_the_source(nvml, gpu):
     source.close()
     assert nvml.references == 0
     assert source.is_present() and nvml.references == 1
+
+
+def test_a_source_that_nobody_has_any_more_is_let_go_by_the_next(nvml, gpu):
+    source = NvmlThermalSource('/sys', {})
+    assert source.is_present()
+    calls = nvml.calls('nvmlShutdown')
     del source
     gc.collect()
-    assert nvml.references == 0
+    assert nvml.calls('nvmlShutdown') == calls, 'the collector may run while pynvml is locked'
+    assert present().read(0).is_telemetry_available
+    assert (nvml.calls('nvmlShutdown'), nvml.references) == (calls + 1, 1)
+
+
+def test_the_collector_may_run_while_pynvml_holds_its_lock(nvml, gpu):
+    source = NvmlThermalSource('/sys', {})
+    assert source.is_present()
+
+    def collect():
+        nonlocal source
+        with pynvml.libLoadLock:
+            source = None
+            gc.collect()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert present().read(0).is_telemetry_available and nvml.references == 1
 
 
 def test_a_driver_that_hangs_does_not_keep_the_process_from_ending():

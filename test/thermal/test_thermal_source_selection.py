@@ -115,9 +115,10 @@ def test_a_gpu_is_read_beside_the_host(laptop_tree, monkeypatch):
     driver = LibnvmlDouble()
     driver.install(monkeypatch)
     driver.add().say(celsius=71)
-    source = select_source(laptop_tree.root, [
-        [LinuxThermalSource, lambda _: NvmlThermalSource('/sys')]])
+    gpus = NvmlThermalSource('/sys')
+    source = select_source(laptop_tree.root, [[LinuxThermalSource, lambda _: gpus]])
     state = source.read(5)
+    gpus.close()
     assert [(device.name, device.source, device.hottest.temperature_c)
             for device in state.devices] == [('host', 'linux', 47.0), ('gpu0', 'nvml', 71.0)]
     assert state.is_telemetry_available and state.source == 'linux+nvml'
