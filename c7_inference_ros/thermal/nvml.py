@@ -88,7 +88,7 @@ class NvmlThermalSource:
         self._devices: tuple[_Device, ...] = ()
         self._absence = ''
         self._retried_ns: int | None = None
-        weakref.finalize(self, self._library.abandon).atexit = False
+        weakref.finalize(self, self._library.abandon)
 
     @property
     def device_names(self) -> tuple[str, ...]:
