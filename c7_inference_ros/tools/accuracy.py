@@ -21,11 +21,9 @@ measured is what the node would publish.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from dataclasses import replace
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -39,13 +37,14 @@ from c7_inference_ros.config import ModelConfig
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.errors import EngineBuildError
 from c7_inference_ros.errors import ImageError
-from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.pipeline.model_contract import ModelContract
 from c7_inference_ros.tools.calibration_data import FeedMaker
+from c7_inference_ros.tools.evaluation.coco_metrics import coco_class
+from c7_inference_ros.tools.evaluation.coco_metrics import coco_figures
+from c7_inference_ros.tools.evaluation.coco_metrics import indexed
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import decode_compressed
 from c7_inference_ros.vision.images import SourceImage
-import numpy as np
 from numpy.typing import NDArray
 
 METRIC = 'mAP50'
@@ -87,12 +86,7 @@ class LabelledPictures:
 
     def __init__(self, images: Path, annotations: Path) -> None:
         """Read the boxes and hash the pictures."""
-        try:
-            from pycocotools.coco import COCO
-        except ImportError as error:
-            raise RuntimeNotAvailableError(
-                f'accuracy cannot be measured without pycocotools ({error}); install it, for '
-                f'example with: pip install pycocotools') from error
+        coco_class()
         self._images = images
         try:
             data = annotations.read_bytes()
@@ -100,10 +94,7 @@ class LabelledPictures:
             self._pictures = [(entry['id'], images / entry['file_name'])
                               for entry in described['images']]
             self._ids = {entry['name']: entry['id'] for entry in described['categories']}
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.truth = COCO()
-                self.truth.dataset = described
-                self.truth.createIndex()
+            self.truth = indexed(described)
             boxes = len(described['annotations'])
         except OSError as error:
             raise ConfigurationError(f'{annotations} cannot be read ({error.strerror or error}); '
@@ -163,23 +154,13 @@ def mean_average_precision(pictures: LabelledPictures,
     :param detect: returns the boxes of a picture, in its pixels.
     :param names: class names in the model's order.
     """
-    from pycocotools.cocoeval import COCOeval
-
     categories = pictures.category_ids(names)
     rows = [[image_id, x1, y1, x2 - x1, y2 - y1, score, categories[int(class_id)]]
             for image_id, image in pictures
             for (x1, y1, x2, y2), score, class_id in _boxes(detect(image))
             if int(class_id) in categories]
-    if not rows:
-        return Accuracy(0.0, 0.0)
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = COCOeval(pictures.truth,
-                          pictures.truth.loadRes(np.array(rows, np.float64)), 'bbox')
-        result.params.catIds = sorted(categories.values())
-        result.evaluate()
-        result.accumulate()
-        result.summarize()
-    return Accuracy(float(result.stats[1]), float(result.stats[0]))
+    figures = coco_figures(pictures.truth, rows, tuple(categories.values()))
+    return Accuracy(figures.map50 or 0.0, figures.map50_95 or 0.0)
 
 
 class OnnxDetector:
