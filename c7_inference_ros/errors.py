@@ -23,6 +23,7 @@ Every error this package raises on purpose.
     │   ├── MalformedImageError       size, step or compressed data do not agree
     │   └── UnsupportedEncodingError  an encoding that nothing installed can convert
     ├── RuntimeNotAvailableError      a runtime or provider that is not installed here
+    ├── BagError                      a rosbag that cannot be read or written
     └── InferenceRuntimeError
         ├── EngineBuildError
         ├── EngineDeserializeError
@@ -78,6 +79,10 @@ class UnsupportedEncodingError(ImageError):
 
 class RuntimeNotAvailableError(C7Error):
     """A runtime strategy or execution provider that is not installed on this machine."""
+
+
+class BagError(C7Error):
+    """A rosbag that cannot be opened, read to its end, or written."""
 
 
 class InferenceRuntimeError(C7Error):
