@@ -19,6 +19,7 @@ from graph import Domain
 from graph import ROOT
 from node_process import NODE
 from node_process import NodeProcess
+from node_process import QUICK_COMMAND
 import pytest
 import yaml
 
@@ -77,10 +78,12 @@ class Graph:
         client.state()
         return process, client
 
-    def start_process(self, parameters, *arguments, **options):
-        """Start a node and do not wait for it."""
+    def start_process(self, parameters, *arguments, is_quick=False, **options):
+        """Start a node, one whose diagnostics come ten times a second where wanted."""
         folder = self.folder / f'node{len(self.processes)}'
         folder.mkdir()
+        if is_quick:
+            options['command'] = QUICK_COMMAND
         process = NodeProcess(folder, self.domain.id, parameters, arguments, **options)
         self.processes.append(process)
         return process

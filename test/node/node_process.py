@@ -28,6 +28,11 @@ import yaml
 
 NODE = 'c7_inference'
 MODULE = 'c7_inference_ros.node.inference_node'
+#: The node as it is, but that /diagnostics come ten times a second: for tests that wait for many
+#: of them and say nothing about when they come.
+QUICK_COMMAND = (sys.executable, '-c', f'from {MODULE} import main; import sys;'
+                 ' from c7_inference_ros.node import diagnostics_publisher;'
+                 ' diagnostics_publisher.PERIOD_S = 0.1; sys.exit(main())')
 #: Shared machines are slow; no test waits this long when all is well.
 PATIENCE_S = 30.0
 #: How long a node may take to end.
