@@ -52,6 +52,8 @@ DECODERS = ('auto', 'yolox', 'yolov5', 'yolov8', 'yolov10', 'detr', 'efficient_n
             'tf_detection', 'ssd')
 #: One of these stands for "every one" in an array of names.
 EVERY = '*'
+#: Parameters that ROS itself declares on a node, and groups of them.
+ROS_PARAMETERS, ROS_GROUPS = ('use_sim_time', 'start_type_description_service'), 'qos_overrides.'
 _NAME = re.compile(r'[a-z](_?[a-z0-9])*')
 
 
@@ -189,6 +191,11 @@ def check_names(values: Mapping[str, Any]) -> list[str]:
 def is_name(name: str) -> bool:
     """Return whether a camera or model can be called this: it becomes part of topic names."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_ros_parameter(name: str) -> bool:
+    """Return whether a parameter is one that ROS itself declares on a node."""
+    return name in ROS_PARAMETERS or name.startswith(ROS_GROUPS)
 
 
 def load_config(values: Mapping[str, Any]) -> NodeConfig:

@@ -21,6 +21,7 @@ from typing import Callable
 
 from c7_inference_ros.config import check_names
 from c7_inference_ros.config import is_name
+from c7_inference_ros.config import is_ros_parameter
 from c7_inference_ros.config import load_config
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.config import parameters_of
@@ -37,9 +38,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-#: Parameters that ROS itself declares on a node.
-_STANDARD = ('use_sim_time', 'start_type_description_service')
-_STANDARD_GROUPS = ('qos_overrides.',)
 _INT64_MAX = 2**63 - 1
 _FLOAT_MAX = 1.7976931348623157e308
 
@@ -80,7 +78,7 @@ class NodeParameters:
             if name not in self._specs:
                 self._declare(name, spec, default, overrides)
         self._unknown = unknown_keys(
-            {name for name in overrides if not _is_standard(name)}, self._specs)
+            {name for name in overrides if not is_ros_parameter(name)}, self._specs)
         node.add_on_set_parameters_callback(self._on_set)
         if hasattr(node, 'add_post_set_parameters_callback'):
             node.add_post_set_parameters_callback(self._after_set)
@@ -163,10 +161,6 @@ class NodeParameters:
 def _usable(names: Any) -> tuple[str, ...]:
     """Return the names that can carry parameters, each once."""
     return tuple(dict.fromkeys(name for name in names if is_name(name)))
-
-
-def _is_standard(name: str) -> bool:
-    return name in _STANDARD or name.startswith(_STANDARD_GROUPS)
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:

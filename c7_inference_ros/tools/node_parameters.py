@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from typing import Mapping
 
+from c7_inference_ros.config import is_ros_parameter
 from c7_inference_ros.config import load_config
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.errors import ConfigurationError
@@ -30,7 +31,7 @@ _EVERY_NODE = ('/**', '**', '/*', '*')
 
 def load_parameter_file(path: Path, node_name: str = '') -> NodeConfig:
     """
-    Read a parameter file and check every value.
+    Read a parameter file and check every value; what ROS itself declares is not looked at.
 
     :param path: YAML with ``ros__parameters``.
     :param node_name: whose parameters, with or without namespace; not needed where the file has
@@ -38,7 +39,8 @@ def load_parameter_file(path: Path, node_name: str = '') -> NodeConfig:
     :raises ConfigurationError: with one line for everything that is wrong, each with the file.
     """
     try:
-        return load_config(read_parameter_file(path, node_name))
+        return load_config({name: value for name, value in read_parameter_file(
+            path, node_name).items() if not is_ros_parameter(name)})
     except ConfigurationError as error:
         raise ConfigurationError(
             problem if problem.startswith(str(path)) else f'{path}: {problem}'
