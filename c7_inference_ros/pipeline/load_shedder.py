@@ -79,6 +79,7 @@ class _Shedding:
     verdict: Verdict
     since_ns: int
     last_step_ns: int | None = None  # of a step because of heat; None lets the next one be at once
+    last_hot_ns: int | None = None
     steps_taken: int = 0
     is_active: bool = False
 
@@ -88,7 +89,9 @@ class LoadShedder:
     Decides what is shed, from one thermal state to the next.
 
     Hot goes one step down the ladder, cool one step back; warm and unknown hold. Between two steps
-    lies at least ``thermal.dwell``, whatever the states are. Any thread may call anything.
+    lies at least ``thermal.dwell``, whatever the states are, and so it does between the last hot
+    state and a step back: a sign of throttling that comes and goes is no reason to go up and down.
+    Any thread may call anything.
 
     :param config: settings in force.
     :param clock_ns: monotonic clock, nanoseconds.
@@ -136,9 +139,12 @@ class LoadShedder:
             now, clock_ns = self._now, self._clock_ns()
             thermal = now.config.thermal
             verdict = self._watch.judge(state, thermal.shed_margin, thermal.recover_margin)
+            if verdict.heat is Heat.HOT:
+                now = replace(now, last_hot_ns=clock_ns)
             level = now.step.level + _direction(verdict.heat)
-            is_due = (now.last_step_ns is None
-                      or clock_ns - now.last_step_ns >= int(thermal.dwell * 1e9))
+            dwell_ns = int(thermal.dwell * 1e9)
+            is_due = all(since_ns is None or clock_ns - since_ns >= dwell_ns for since_ns in (
+                now.last_step_ns, now.last_hot_ns if level < now.step.level else None))
             if not (now.is_active and thermal.policy == SHED and is_due
                     and level in range(len(now.steps)) and level != now.step.level):
                 self._now = replace(now, verdict=verdict)

@@ -154,7 +154,11 @@ def test_a_board_that_heats_up_and_cools_down_sheds_and_recovers_once(ride):
                 if poll.level < ride.polls[number - 1].level)
     assert back > throttled[-1]
     assert limit_c - ride.polls[back].truth.hottest_c > RECOVER_K
-    assert ride.polls[back - 1].heat is not Heat.COOL  # at once
+    # As soon as it is cool, and a dwell after it was hot last.
+    cool = next(number for number in range(first, back + 1)
+                if ride.polls[number].heat is Heat.COOL)
+    hot = max(number for number, poll in enumerate(ride.polls) if poll.heat is Heat.HOT)
+    assert back == max(cool, hot + DWELL_S)
     assert all('jetson' in reason for *_, reason in ride.steps)
 
 
@@ -175,20 +179,15 @@ def turns(values):
     return sum(before is not after for before, after in zip(values, values[1:]))
 
 
-@pytest.mark.parametrize('board', BOARDS)
-def test_noise_around_the_limit_does_not_make_the_load_flap(board, tmp_path):
-    ride = Ride(board, tmp_path, peak_k=-SHED_K, noise_k=NOISE_K).run()
+@pytest.mark.parametrize('board, recover_k', [
+    *((board, RECOVER_K) for board in BOARDS),
+    ('orin_agx', SHED_K + 0.01)])  # no gap: hot and cool take turns
+def test_noise_around_the_limit_does_not_make_the_load_flap(board, recover_k, tmp_path):
+    ride = Ride(board, tmp_path, peak_k=-SHED_K, noise_k=NOISE_K,
+                **{'thermal.recover_margin': recover_k}).run()
     assert not any(poll.truth.is_throttling for poll in ride.polls)
     assert turns([poll.heat for poll in ride.polls]) > 6  # what judges does see the noise
     assert_down_and_up_once(ride)
-
-
-def test_without_a_gap_between_the_margins_noise_flaps_and_the_dwell_still_holds(tmp_path):
-    ride = Ride('orin_agx', tmp_path, peak_k=-SHED_K, noise_k=NOISE_K,
-                **{'thermal.recover_margin': SHED_K + 0.01}).run()
-    directions = [after - before for _, before, after, _ in ride.steps]
-    assert set(directions) == {1, -1} and turns(directions) > 1
-    assert_a_dwell_apart(ride)
 
 
 def test_a_board_whose_sensors_fail_while_it_is_hot_keeps_what_is_shed(ride, tmp_path):

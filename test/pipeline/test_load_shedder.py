@@ -84,8 +84,9 @@ def test_hot_goes_down_and_cool_comes_back_one_step_a_dwell(bench):
     levels = [bench.update(Heat.HOT, 1.0) for _ in range(50)]
     # At once, then every 10 s, then it is at its end.
     assert levels == [1] * 10 + [2] * 10 + [3] * 10 + [4] * 20
+    # A dwell after it was hot last, then every 10 s.
     levels = [bench.update(Heat.COOL, 1.0) for _ in range(50)]
-    assert levels == [3] * 10 + [2] * 10 + [1] * 10 + [0] * 20
+    assert levels == [4] * 9 + [3] * 10 + [2] * 10 + [1] * 10 + [0] * 11
     assert [(before, after) for before, after, _ in bench.told] == [
         (0, 1), (1, 2), (2, 3), (3, 4), (4, 3), (3, 2), (2, 1), (1, 0)]
     assert all('board zone tj' in reason for *_, reason in bench.told)
@@ -136,7 +137,7 @@ HEATS = st.lists(st.tuples(st.sampled_from(tuple(Heat)), st.sampled_from(
 @given(HEATS, st.sampled_from((0.1, 1.0, 10.0, 25.0)))
 def test_at_most_one_step_a_dwell_whatever_the_states_are(heats, dwell_s):
     bench = Bench(**{'thermal.dwell': dwell_s})
-    moments, level = [], 0
+    moments, level, hot_ns = [], 0, None
     for heat, after_s in heats:
         new = bench.update(heat, after_s)
         assert abs(new - level) <= 1
@@ -145,7 +146,9 @@ def test_at_most_one_step_a_dwell_whatever_the_states_are(heats, dwell_s):
             moments.append(bench.clock_ns)
         elif heat is Heat.HOT and level < LAST or heat is Heat.COOL and level > 0:
             # What could have been a step waits for the dwell.
-            assert bench.clock_ns - moments[-1] < dwell_s * SECOND
+            since = moments[-1] if heat is Heat.HOT else max(moments[-1], hot_ns)
+            assert bench.clock_ns - since < dwell_s * SECOND
+        hot_ns = bench.clock_ns if heat is Heat.HOT else hot_ns
         level = new
     assert all(later - earlier >= dwell_s * SECOND
                for earlier, later in zip(moments, moments[1:]))
@@ -160,11 +163,42 @@ def test_clock_that_stands_still_allows_one_step(bench):
     assert len(bench.told) == 1
 
 
-def test_dwell_counts_from_the_last_step_not_from_the_last_change_of_heat(bench):
+def test_way_down_waits_for_the_last_step_and_the_way_up_for_the_last_hot_state_too(bench):
     bench.update(Heat.HOT)
     assert bench.update(Heat.COOL, 9.0) == 1
     assert bench.update(Heat.HOT, 0.5) == 1
-    assert bench.update(Heat.COOL, 0.5) == 0
+    assert bench.update(Heat.COOL, 0.5) == 1  # hot half a second ago
+    assert bench.update(Heat.HOT, 0.5) == 2
+    assert bench.update(Heat.WARM, 9.0) == 2
+    assert bench.update(Heat.COOL, 1.0) == 1
+    assert bench.update(Heat.COOL, 9.9) == 1
+    assert bench.update(Heat.COOL, 0.1) == 0
+
+
+@pytest.mark.parametrize('cool_s', [1, 2, 5, 9])
+def test_throttling_that_comes_and_goes_never_brings_the_load_back(cool_s):
+    """A machine whose zones name no limit has only its flags, and those know no hysteresis."""
+    bench = Bench()
+    levels = []
+    for second in range(200):
+        bench.clock_ns += SECOND
+        is_hot = second % (cool_s + 1) == 0
+        device = DeviceState(
+            'gpu0', 'test', bench.clock_ns, True, (ZoneReading('gpu', 70.0, 'x'),),
+            is_throttling=is_hot, throttle_reasons=('it is hot',) * is_hot)
+        bench.shedder.update(ThermalState((device,), bench.clock_ns))
+        levels.append(bench.level)
+    assert levels == sorted(levels) and levels[-1] == LAST
+    for _ in range(40):
+        bench.update(Heat.COOL, 1.0)
+    assert bench.level == 0
+
+
+def test_longer_dwell_counts_for_the_way_up_as_well(bench):
+    bench.down(2)
+    bench.shedder.configure(configured(**{'thermal.dwell': 20.0}))
+    assert bench.update(Heat.COOL, 19.9) == 2
+    assert bench.update(Heat.COOL, 0.1) == 1
 
 
 def test_observe_watches_and_sheds_nothing():
@@ -225,6 +259,7 @@ def test_priorities_change_which_models_are_skipped_at_once(bench):
     bench.shedder.configure(configured(**{'models.far.priority': 2}))
     assert bench.shedder.current.skipped_models == {'near'}
     assert bench.level == 3
+    assert [told[:2] for told in bench.told] == [(0, 1), (1, 2), (2, 3)]  # of levels only
     bench.shedder.configure(configured(**{'models.far.priority': 1}))
     assert not bench.shedder.current.skipped_models
     assert bench.level == 2
@@ -329,6 +364,18 @@ def test_listener_may_use_the_shedder_and_is_told_in_order(bench):
     for _ in range(3):
         bench.update(Heat.HOT, 10.0)
     assert bench.told == [(0, 1), (1, 2), (2, 3), 'configured', (3, 0)]
+
+
+def test_listener_that_fails_misses_nothing_that_came_meanwhile(bench):
+    def listen(before, after, reason):
+        bench.told.append((before.level, after.level))
+        if after.level == 2:
+            bench.shedder.configure(configured('observe'))
+            raise OSError('log is full')
+    bench.shedder._on_step = listen
+    bench.update(Heat.HOT, 10.0)
+    bench.update(Heat.HOT, 10.0)
+    assert bench.told == [(0, 1), (1, 2), (2, 0)]
 
 
 def test_slow_listener_holds_nobody_up_and_misses_nothing(bench):
