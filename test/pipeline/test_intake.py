@@ -124,6 +124,21 @@ def test_shed_rate_drops_because_of_heat(bench):
     assert dropped == {'thermal': received - taken}
 
 
+@pytest.mark.parametrize('is_heat', [True, False])
+def test_each_camera_has_the_whole_rate_while_images_arrive_by_turns(bench, is_heat):
+    if is_heat:
+        bench.shed.current = AT_5_HZ
+    else:
+        bench.configure(**{'cameras.front.max_rate': 5.0, 'cameras.rear.max_rate': 5.0})
+    for _ in range(300):
+        bench.clock_ns += SECOND // 30
+        for camera in ('front', 'rear'):
+            bench.receive(camera)
+            bench.scheduler.poll()
+    for account in (bench.account('front', 'far'), bench.account('rear')):
+        assert account[2] == pytest.approx(50, abs=1)
+
+
 def test_both_rates_share_the_drops_by_who_is_to_blame(bench):
     bench.configure(**{'cameras.front.max_rate': 10.0})
     bench.shed.current = AT_5_HZ
