@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 import time
+from types import MappingProxyType
 from typing import Any
 from typing import Callable
 from typing import Mapping
@@ -115,6 +116,11 @@ class DetectionPipeline:
     def handle(self) -> EngineHandle:
         """The loaded model."""
         return self._handle
+
+    @property
+    def feed(self) -> TensorMap:
+        """The input tensors as the latest :meth:`prepare` left them; of the pipeline."""
+        return MappingProxyType(self._feed)
 
     @property
     def spec(self) -> PreprocessSpec:

@@ -35,11 +35,11 @@ from c7_inference_ros.runtime.factory import build_inference_runtime
 from c7_inference_ros.runtime.memory_budget import MemoryBudget
 from c7_inference_ros.runtime.process_memory import rss_bytes
 from c7_inference_ros.runtime.trt.activation_arena import ACTIVATIONS
+from c7_inference_ros.runtime.trt.raw_loop import raw_loop
 from gpu_measure.figures import Figure
 from gpu_measure.figures import percentile
 from gpu_measure.figures import timed
 from gpu_measure.figures import TOLERANCES
-from gpu_measure.raw_loop import raw_loop
 import numpy as np
 import numpy.typing as npt
 
@@ -139,9 +139,9 @@ def inference(subject: Subject, rounds: int = 500) -> list[Figure]:
         p50[name] = percentile(samples, 0.5)
         figures += [Figure(f'inference {name}, p{share:g}', percentile(samples, share / 100) * 1e3,
                            'ms', note=note) for share in (50, 95, 99)]
-    with raw_loop(subject.package, subject.entry.path.read_bytes(), *specs) as run:
-        timed(run, max(1, rounds // 10))
-        raw = percentile(timed(run, rounds), 0.5)
+    with raw_loop(subject.package, subject.entry.path.read_bytes(), *specs) as loop:
+        timed(loop.run, max(1, rounds // 10))
+        raw = percentile(timed(loop.run, rounds), 0.5)
     return [*figures, Figure('raw engine loop, p50', raw * 1e3, 'ms'),
             Figure('inference against the raw engine loop', p50['without CUDA graph'] / raw, '',
                    note='p50 without CUDA graph, both with copies in and out'),
