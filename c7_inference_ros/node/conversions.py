@@ -51,11 +51,10 @@ def to_detection_array(header: Header, detections: Detections) -> Detection2DArr
     :param header: header of the source image; stamp and frame_id go into the array and into
         every element, so that exact time synchronisation works.
     """
-    boxes = detections.boxes.astype(np.float64)
-    centers = ((boxes[:, :2] + boxes[:, 2:]) / 2).tolist()
-    sizes = (boxes[:, 2:] - boxes[:, :2]).tolist()
+    centers, sizes = detections.centers_and_sizes()
     elements = []
-    for center, size, score, class_id in zip(centers, sizes, detections.scores.tolist(),
+    for center, size, score, class_id in zip(centers.tolist(), sizes.tolist(),
+                                             detections.scores.tolist(),
                                              detections.class_ids.tolist()):
         elements.append(Detection2D(
             header=header,

@@ -66,3 +66,8 @@ class Detections:
         :param which: bool mask ``[N]``, integer indices in the wanted order, or a slice.
         """
         return Detections(self.boxes[which], self.scores[which], self.class_ids[which])
+
+    def centers_and_sizes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return centres (x, y) and sizes (width, height) in pixels, as messages hold them."""
+        boxes = self.boxes.astype(np.float64)
+        return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]

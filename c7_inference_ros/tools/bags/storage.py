@@ -90,7 +90,7 @@ def open_storage(path: Path) -> Storage:
 def is_bag(path: Path) -> bool:
     """Return whether a path looks like a bag: its folder, or a file of a kind that is read."""
     if path.is_dir():
-        return (path / _METADATA).is_file()
+        return (path / _METADATA).is_file() and not (path / INCOMPLETE).is_file()
     return path.is_file() and _suffix(path) in _FILES
 
 
@@ -115,6 +115,8 @@ def is_compressed(raw: bytes) -> bool:
 
 def _open_folder(path: Path, stack: ExitStack) -> Storage:
     from rosbags.rosbag2 import Reader
+    if (path / INCOMPLETE).is_file() or list(path.glob(f'*/{INCOMPLETE}')):
+        raise refuse(path, 'its writing was interrupted; write it again')
     if not (path / _METADATA).is_file():
         raise refuse(path, _why_no_metadata(path))
     kind, compression, names = _metadata(path)
@@ -156,8 +158,6 @@ def _open_file(path: Path, stack: ExitStack) -> Storage:
 
 
 def _why_no_metadata(path: Path) -> str:
-    if (path / INCOMPLETE).is_file():
-        return 'its writing was interrupted; write it again'
     recorded = sorted(file.name for file in path.iterdir() if _suffix(file) in _FILES)
     if [name for name in recorded if name.endswith('.bag')]:
         return f'it is a folder; give one of its files: {", ".join(recorded[:5])}'
