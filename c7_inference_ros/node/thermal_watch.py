@@ -23,6 +23,7 @@ from typing import Callable
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.node.zone_topics import ZoneTopics
 from c7_inference_ros.parameter_groups import ThermalConfig
+from c7_inference_ros.pipeline.activation import check_heat
 from c7_inference_ros.pipeline.load_shedder import LoadShedder
 from c7_inference_ros.pipeline.load_shedder import SHED
 from c7_inference_ros.pipeline.load_shedder import SheddingStatus
@@ -142,30 +143,9 @@ class ThermalWatch:
         :raises ConfigurationError: it does, and ``thermal.allow_throttled_activation`` is false.
         """
         self.publisher.wait_for_first_poll(FIRST_POLL_S)
-        state, config, log = self.publisher.snapshot(), self._config, self._node.get_logger()
-        hot = ' and '.join(
-            f'{device.name} throttles because of heat ({"; ".join(device.throttle_reasons)})'
-            for device in state.devices if device.is_throttling)
-        if hot and not config.allow_throttled_activation:
-            raise ConfigurationError(
-                f'{hot} and thermal.allow_throttled_activation is false; let it cool or lower its'
-                f' power mode and activate again, or set the parameter to true')
-        if hot:
-            log.warning(f'activating while {hot}: inference takes longer than it should')
-        unknown = ' and '.join(device.name for device in state.devices
-                               if not device.is_telemetry_available)
-        if unknown and not config.allow_throttled_activation:
-            log.warning(f'activating without knowing whether {unknown} throttles:'
-                        f' thermal.allow_throttled_activation is false, but no temperature is'
-                        f' known: {"; ".join(state.faults)}')
-        if unknown and config.policy == SHED:
-            log.warning(f'activating with thermal.policy shed, but no temperature of {unknown} is'
-                        f' known: load will not be shed before it throttles'
-                        f' ({"; ".join(state.faults)})')
-        shedding = self.shedding()
-        if config.policy == SHED and shedding.why_empty:
-            log.warning(f'activating with thermal.policy shed, but nothing can be shed:'
-                        f' {shedding.why_empty}')
+        warnings = check_heat(self.publisher.snapshot(), self._config, self.shedding().why_empty)
+        for warning in warnings:
+            self._node.get_logger().warning(warning)
 
     def _with_recent_warnings(self, device: DeviceState, now_ns: int) -> DeviceState:
         warned = self._warned.get(device.name)
