@@ -15,11 +15,12 @@
 """
 Run all tests of the package and sum them up.
 
-The whole suite runs in the environment that this is called in. The tests of the parts that need
-no ROS then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson; those that build
-engines also with the API of TensorRT 10; and where the variable TORCH is set to anything but 0,
-those that need PyTorch. Arguments go to pytest; with a file or folder of tests among them, only
-the first of the runs takes place.
+The whole suite runs in the environment that this is called in: first the tests of the parts that
+need no ROS, on all cores, then the others, which share the middleware of the machine, one by one.
+The first ones then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson, but for those
+marked `long`; those that build engines also with the API of TensorRT 10; and where the variable
+TORCH is set to anything but 0, those that need PyTorch. Arguments go to pytest; with a file or
+folder of tests among them, only these run, in one environment.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -43,8 +44,11 @@ NOT_HERE = 'its environment could not be built, see above'
 # A hung middleware fails its test; no test of this package takes this long.
 TIMEOUT_S = 300
 NOTHING_COLLECTED = 5
+CORES = len(os.sched_getaffinity(0))
 # The small environments run so many at a time; their tests wait for one core each.
-AT_A_TIME = min(2, len(os.sched_getaffinity(0)))
+AT_A_TIME = min(2, CORES)
+# What debuggers and captured output do not go together with: several processes.
+ONE_PROCESS = ('-s', '--pdb', '--trace', '-n', '--capture=no')
 # Where what a thread runs writes to; standard output when it has no file.
 _output = threading.local()
 _printing = threading.Lock()
@@ -102,12 +106,16 @@ def line(verdict: str, title: str, text: str) -> str:
 def main() -> int:
     """Run every suite; return 0 when all are good, else 1."""
     arguments = sys.argv[1:]
-    is_named = names_tests(arguments)
-    results = [run_suite('all', sys.executable, [] if is_named else ['test'], arguments)]
-    core = [f'test/{name}' for name in CORE if (ROOT / 'test' / name).is_dir()]
-    if is_named:
-        results.append((True, line('skipped', 'core', 'tests were named: only these ran')))
-    elif core:
+    if names_tests(arguments):
+        results = [run_suite('all', sys.executable, [], arguments),
+                   (True, line('skipped', 'core', 'tests were named: only these ran'))]
+    else:
+        folders = sorted(path.name for path in (ROOT / 'test').iterdir()
+                         if any(path.glob('**/test_*.py')))
+        core = [f'test/{name}' for name in CORE]
+        others = [f'test/{name}' for name in folders if name not in CORE]
+        results = [run_suite('core', sys.executable, core, [*workers(arguments), *arguments]),
+                   run_suite('all others', sys.executable, others, arguments)]
         jobs = [lambda: run_core('core with NumPy 2', 'numpy2', core, arguments),
                 lambda: run_core('core on Python 3.10', 'py310', core, arguments),
                 lambda: run_marked('builder API of TensorRT 10', 'rtx14',
@@ -124,6 +132,13 @@ def main() -> int:
     good = all(is_good for is_good, _ in results)
     print('\nall tests passed' if good else '\nTESTS FAILED')
     return 0 if good else 1
+
+
+def workers(arguments: 'list[str]') -> 'list[str]':
+    """Return what lets pytest use every core; tests of one file stay in one process."""
+    if CORES == 1 or any(argument.startswith(ONE_PROCESS) for argument in arguments):
+        return []
+    return ['-n', str(CORES), '--dist', 'loadfile']
 
 
 def names_tests(arguments: 'list[str]') -> bool:
@@ -162,7 +177,7 @@ def run_core(title: str, name: str, targets: 'list[str]',
                           'no Python 3.10 on this machine (PYTHON310=path names one)')
     if status != 0:
         return False, line('FAILED', title, NOT_HERE)
-    return run_suite(title, python_of(name), targets, arguments)
+    return run_suite(title, python_of(name), targets, ['-m', 'not long', *arguments])
 
 
 def run_marked(title: str, name: str, targets: 'list[str]', mark: str,

@@ -153,7 +153,26 @@ class TestSuites:
             '.venv-rtx14', ['test/doubles', 'test/engines'], ['-m', 'builder', '-x'])
         assert suites['runtimes with PyTorch'] == (
             '.venv-torch', ['test/runtime'], ['-m', 'torch', '-x'])
-        assert suites['core with NumPy 2'][0] == '.venv-numpy2'
+        folder, targets, given = suites['core with NumPy 2']
+        assert folder == '.venv-numpy2' and 'test/thermal' in targets
+        assert given == ['-m', 'not long', '-x']
+
+    def test_every_folder_runs_once_in_the_main_environment(self, ran, monkeypatch):
+        suites = self.run(ran, monkeypatch, '0')
+        ran = [*suites['core'][1], *suites['all others'][1]]
+        assert sorted(ran) == sorted({f'test/{path.relative_to(ROOT / "test").parts[0]}'
+                                      for path in (ROOT / 'test').rglob('test_*.py')})
+        assert '-m' not in suites['core'][2] and '-n' not in suites['all others'][2]
+
+    @pytest.mark.parametrize('arguments', [[], ['-x'], ['-s'], ['--pdb']])
+    def test_the_core_uses_every_core_where_output_is_captured(self, monkeypatch, arguments):
+        run_tests = load('run_tests')
+        monkeypatch.setattr(run_tests, 'CORES', 3)
+        expected = [] if arguments and arguments[0] in ('-s', '--pdb') else [
+            '-n', '3', '--dist', 'loadfile']
+        assert run_tests.workers(arguments) == expected
+        monkeypatch.setattr(run_tests, 'CORES', 1)
+        assert run_tests.workers(arguments) == []
 
     def test_named_tests_run_alone(self, ran, monkeypatch):
         assert list(self.run(ran, monkeypatch, '1', 'test/vision')) == ['all']

@@ -28,6 +28,8 @@ from hot_board.board import BoardModel
 from hot_board.board import Weather
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL, WEATHER = BoardModel(), Weather()
 DWELL_S = 10.0

@@ -27,6 +27,8 @@ from board_trees import plant
 import pytest
 from ramp import Ramp
 
+pytestmark = pytest.mark.long
+
 SLOWS = re.compile(r'cpufreq-.*|devfreq-.*|.*-throttle-alert')
 ORIN = ('orin_agx', 'orin_nx', 'orin_nano')
 

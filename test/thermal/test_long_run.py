@@ -38,6 +38,8 @@ import pytest
 from thermal_sysfs import laptop
 from thermal_sysfs import SysfsTree
 
+pytestmark = pytest.mark.long
+
 
 class Hang:
     """Lets the day's clock run on; the day is made after the world that hangs."""
