@@ -22,6 +22,7 @@ from pathlib import Path
 import threading
 import time
 from typing import Any
+from typing import Callable
 from typing import Iterator
 from typing import Mapping
 
@@ -222,17 +223,25 @@ def read_conditions(source: ThermalSource | ThermalState, sysfs_root: Path | str
 
 
 @contextmanager
-def record_conditions(sysfs_root: Path | str = '/sys', source: ThermalSource | None = None
+def record_conditions(sysfs_root: Path | str = '/sys', source: ThermalSource | None = None,
+                      on_state: Callable[[ThermalState], None] | None = None
                       ) -> Iterator[ConditionsRecorder]:
     """
     Record what is the case while something is measured; from before it until after it.
 
     :param sysfs_root: where sysfs is mounted.
     :param source: what is polled; that of the machine when it is None.
+    :param on_state: told about every state as well, in the polling thread.
     """
     recorder = ConditionsRecorder(sysfs_root)
+
+    def take(state: ThermalState) -> None:
+        recorder.add(state)
+        if on_state is not None:
+            on_state(state)
+
     publisher = ThermalStatePublisher(source or select_source(sysfs_root), _POLL_HZ,
-                                      on_state=recorder.add)
+                                      on_state=take)
     publisher.start()
     try:
         publisher.wait_for_first_poll(_WAIT_S)

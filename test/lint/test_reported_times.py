@@ -36,6 +36,10 @@ CARRIERS = {
     'dev/gpu_measure/tensorrt_figures.py': _PAGE,
     'dev/gpu_measure/page.py': _PAGE,
     'dev/gpu_results.py': ('dev/gpu_results.py', 'with record_conditions() as conditions:'),
+    'c7_inference_ros/tools/replaying': (
+        'c7_inference_ros/tools/replaying/report.py', "'conditions': run.measured.conditions"),
+    # Times between stamps that were recorded, none that was measured here.
+    'c7_inference_ros/tools/bags': None,
     # The clocks of a simulated board are part of its simulation, which the summary states.
     'dev/hot_board': None,
 }
