@@ -26,18 +26,17 @@ from contextlib import contextmanager
 import hashlib
 from pathlib import Path
 from typing import Any
-from typing import Callable
 from typing import Iterator
 from typing import Protocol
 
+from c7_inference_ros.errors import BagError
 from c7_inference_ros.errors import CalibrationCacheError
 from c7_inference_ros.errors import ImageError
-from c7_inference_ros.errors import MalformedImageError
-from c7_inference_ros.errors import RuntimeNotAvailableError
 from c7_inference_ros.pipeline.model_contract import ModelContract
+from c7_inference_ros.tools.bags.images import BagImage
+from c7_inference_ros.tools.bags.reader import open_bag
 from c7_inference_ros.vision.images import decode_compressed
 from c7_inference_ros.vision.images import SourceImage
-from c7_inference_ros.vision.images import view_image
 from c7_inference_ros.vision.letterbox import ImageGeometry
 from c7_inference_ros.vision.preprocess import Preprocessor
 import numpy as np
@@ -48,7 +47,6 @@ MIN_IMAGES = 16
 #: More images cost time and change little.
 MAX_IMAGES = 500
 _PICTURES = ('.jpg', '.jpeg', '.png')
-_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 class ImageDataset(Protocol):
@@ -116,9 +114,9 @@ class PictureFolder:
 
 class BagTopic:
     """
-    The images of one topic of a rosbag (mcap or sqlite3), in the order of the recording.
+    The images of one topic of a rosbag, in the order of the recording.
 
-    :param bag: folder of the bag, or its file.
+    :param bag: folder of the bag, or its file; a bag of ROS 1 as well.
     :param topic: of ``sensor_msgs/Image`` or ``sensor_msgs/CompressedImage``.
     :param every: take every n-th image.
     :param minimum: fewer are refused.
@@ -132,7 +130,7 @@ class BagTopic:
         """Read and hash them."""
         self._bag = bag
         self._topic = topic
-        digests = [hashlib.sha256(data).hexdigest() for _, data, _ in self._messages()]
+        digests = [hashlib.sha256(image.raw).hexdigest() for image in self._recorded()]
         positions = list(range(0, len(digests), max(1, every)))
         _check_count(len(positions), minimum, f'{topic} of {bag}',
                      'images' if every <= 1 else f'images when every {every}th is taken')
@@ -146,48 +144,21 @@ class BagTopic:
 
     def images(self) -> Iterator[SourceImage]:
         """Yield them; see :meth:`ImageDataset.images`."""
-        for at, (kind, data, read) in enumerate(self._messages()):
+        for at, image in enumerate(self._recorded()):
             if at not in self._chosen:
                 continue
             name = f'image {at + 1} of {self._topic} in {self._bag}'
-            _check_same(data, self._chosen[at], name)
+            _check_same(image.raw, self._chosen[at], name)
             with _readable(name):
-                message = _deserialized(read, data, kind)
-                image = decode_compressed(message.data) if kind.endswith('CompressedImage') else (
-                    view_image(message.data, message.height, message.width, message.encoding,
-                               message.step))
-            yield image
+                pixels = image.read()
+            yield pixels
 
-    def _messages(self) -> Iterator[tuple[str, bytes, Callable[[Any, str], Any]]]:
-        """Yield type and bytes of each message, and what makes a message of them."""
+    def _recorded(self) -> Iterator[BagImage]:
         try:
-            from rosbags.highlevel import AnyReader
-            from rosbags.typesys import get_typestore
-            from rosbags.typesys import Stores
-        except ImportError as error:
-            raise RuntimeNotAvailableError(
-                f'{self._bag} cannot be read without rosbags ({error}); install it, for example '
-                f'with: pip install rosbags') from error
-        try:
-            # Bags of older recorders hold no definitions of their messages.
-            with AnyReader([self._bag], default_typestore=get_typestore(
-                    Stores.ROS2_HUMBLE)) as reader:
-                connections = [one for one in reader.connections if one.topic == self._topic]
-                images = sorted({one.topic for one in reader.connections
-                                 if one.msgtype in _IMAGE_TYPES})
-                if not connections or connections[0].msgtype not in _IMAGE_TYPES:
-                    kind = connections[0].msgtype if connections else 'nothing'
-                    raise CalibrationCacheError(
-                        f'{self._bag} has {kind} on {self._topic}, expected images; its image '
-                        f'topics are {", ".join(images) or "none"}')
-                for connection, _, data in reader.messages(connections=connections):
-                    yield connection.msgtype, bytes(data), reader.deserialize
-        except (CalibrationCacheError, GeneratorExit):
-            raise
-        except Exception as error:
-            raise CalibrationCacheError(
-                f'{self._bag} cannot be read as a rosbag: {" ".join(str(error).split())}; '
-                f'correct the path, or record it again') from error
+            with open_bag(self._bag) as bag:
+                yield from bag.images([self._topic])
+        except BagError as error:
+            raise CalibrationCacheError(str(error)) from error
 
 
 class FeedMaker:
@@ -232,14 +203,6 @@ def _readable(name: str) -> Iterator[None]:
     except ImageError as error:
         raise CalibrationCacheError(
             f'{name} cannot be used: {error}; take it away, or replace it') from error
-
-
-def _deserialized(read: Callable[[Any, str], Any], data: bytes, kind: str) -> Any:
-    try:
-        return read(data, kind)
-    except Exception as error:
-        raise MalformedImageError(f'the message is damaged ({" ".join(str(error).split())})'
-                                  ) from error
 
 
 def _read(path: Path) -> bytes:

@@ -16,7 +16,6 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-import shutil
 
 import numpy as np
 import pytest
@@ -142,10 +141,10 @@ def frame_message(store, frame, is_ros1=False):
                               np.ascontiguousarray(frame.pixels).reshape(-1).view(np.uint8))
 
 
-def imu_like(store, stamp_ns):
-    """Return (type, message) of something that is no image."""
+def text(store, log_ns):
+    """Return (type, log time, message) of something that is no image."""
     kind = 'std_msgs/msg/String'
-    return kind, store.types[kind](f'at {stamp_ns}')
+    return kind, log_ns, store.types[kind](f'at {log_ns}')
 
 
 def recorded_file(bag):
@@ -184,14 +183,3 @@ def shared_bag(name):
     if not path.exists():
         pytest.skip(f'../shared/data/bags/{name} is not here')
     return path
-
-
-def copied(bag, target):
-    """Copy a bag, to damage it."""
-    if bag.is_file():
-        return Path(shutil.copy(bag, target))
-    shutil.copytree(bag, target)
-    for file in target.iterdir():
-        if file.suffix in ('.mcap', '.db3'):
-            assert file.stat().st_size
-    return target

@@ -142,7 +142,8 @@ def _open_file(path: Path, stack: ExitStack) -> Storage:
     kind = _FILES.get(_suffix(path), '')
     if not kind:
         raise refuse(path, f'it ends in {path.suffix or "nothing"!r}, expected a folder with '
-                           f'{_METADATA}, or a file that ends in {", ".join(_FILES)} (.zstd)')
+                           f'{_METADATA}, or a file that ends in {", ".join(_FILES)} (.zstd); '
+                           f'correct the path')
     plain, compression = path, ''
     if path.suffix == '.zstd':
         plain, compression = Path(stack.enter_context(TemporaryDirectory())) / path.stem, 'file'
@@ -202,18 +203,24 @@ def _check_whole(file: Path, kind: str, path: Path) -> None:
         raise refuse(path, f'{name} does not begin as a file of {kind} does; correct the path')
     if kind == 'mcap' and (end != _MCAP_MARK or size <= len(_MCAP_MARK)):
         raise refuse(path, f'{name} was cut off: it has no end, as after a recording that was '
-                           f'killed; save what is whole with: mcap recover {file.name}')
+                           f'killed; save what is whole with: mcap recover {file.name} -o '
+                           f'whole.mcap')
     if kind == 'sqlite3':
         whole = _sqlite_size(start)
         if size < whole:
             raise refuse(path, f'{name} was cut off: it has {size} bytes, expected {whole}; copy '
                                f'it again, or save what is whole with: sqlite3 {file.name} '
-                               f'.recover')
+                               f'.recover | sqlite3 whole.db3')
+        for rest in (file.with_name(f'{file.name}-wal'), file.with_name(f'{file.name}-journal')):
+            if rest.is_file() and rest.stat().st_size:
+                raise refuse(path, f'{rest.name} holds messages that are not in {name} yet, as '
+                                   f'after a recording that was killed; bring them in with: '
+                                   f'sqlite3 {file.name} "PRAGMA wal_checkpoint(TRUNCATE)"')
     if kind == 'rosbag1' and b'index_pos=' in start:
         index, = struct.unpack_from('<Q', start.ljust(300, b'\0'), start.index(b'index_pos=') + 10)
         if not index or index > size:
-            raise refuse(path, f'{name} was cut off, as a recording that was killed; write its '
-                               f'index with: rosbag reindex {file.name}')
+            raise refuse(path, f'{name} was cut off, as after a recording that was killed; '
+                               f'write its index with: rosbag reindex {file.name}')
 
 
 def _sqlite_size(start: bytes) -> int:
@@ -254,4 +261,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise refuse(path, f'{error.strerror or one_line(error)}{where}; correct the path, or '
                            f'free space where temporary files go') from error
     except Exception as error:
-        raise refuse(path, f'{one_line(error)}; copy or record it again') from error
+        reason = one_line(error).replace('; please report issue.', '')
+        if 'damaged' in reason:
+            reason = f'its index is damaged or was cut off ({reason})'
+        raise refuse(path, f'{reason}; copy or record it again') from error
