@@ -124,7 +124,8 @@ class ThermalWatch:
             self._judge(state)  # the polling thread hangs and cannot say so
         now_ns = time.monotonic_ns()
         return replace(state, devices=tuple(
-            self._with_recent_warnings(device, now_ns) for device in state.devices))
+            with_recent_warnings(device, self._warned.get(device.name), now_ns)
+            for device in state.devices))
 
     def shedding(self) -> SheddingStatus:
         """Return what is shed; nothing while there is no shedder."""
@@ -146,16 +147,6 @@ class ThermalWatch:
         warnings = check_heat(self.publisher.snapshot(), self._config, self.shedding().why_empty)
         for warning in warnings:
             self._node.get_logger().warning(warning)
-
-    def _with_recent_warnings(self, device: DeviceState, now_ns: int) -> DeviceState:
-        warned = self._warned.get(device.name)
-        if warned is None or device.warnings or not device.is_telemetry_available:
-            return device
-        age_s = warned.age_s(now_ns)
-        if age_s > WARNING_S:
-            return device
-        return replace(device, warnings=tuple(
-            f'{age_s:.1f} s ago: {warning}' for warning in warned.warnings))
 
     def on_step(self, before: SheddingStep, after: SheddingStep, reason: str) -> None:
         """Log one step of the shedder, and show it at once."""
@@ -223,3 +214,20 @@ class ThermalWatch:
             self._throttling.remove(name)
             log.info(f'{name} no longer throttles')
         self._wake()
+
+
+def with_recent_warnings(device: DeviceState, warned: DeviceState | None,
+                         now_ns: int) -> DeviceState:
+    """
+    Return a device with the warnings of a moment ago, where it has none of its own now.
+
+    :param warned: its last state with warnings, if there was one.
+    :param now_ns: the monotonic clock now, nanoseconds.
+    """
+    if warned is None or device.warnings or not device.is_telemetry_available:
+        return device
+    age_s = warned.age_s(now_ns)
+    if age_s > WARNING_S:
+        return device
+    return replace(device, warnings=tuple(
+        f'{age_s:.1f} s ago: {warning}' for warning in warned.warnings))

@@ -219,6 +219,12 @@ def test_settings_that_leave_nothing_to_shed_warn_in_the_status_and_at_activatio
     client.set('thermal.shed_rates', [5.0])
     status = client.status(SHEDDING)
     assert (status.level, status['levels']) == (OK, '1')
+    client.change_states('deactivate')
+    client.set('thermal.shed_rates', [0.0])
+    client.set('thermal.policy', 'observe')
+    process.mark()
+    client.change_states('activate')
+    assert not process.lines('WARN')
 
 
 def test_settings_that_contradict_each_other_are_refused(shedding):

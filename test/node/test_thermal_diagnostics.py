@@ -18,6 +18,7 @@ from board_trees import BOARDS
 from board_trees import plant
 from c7_inference_ros.node.thermal_diagnostics import shedding_status
 from c7_inference_ros.node.thermal_diagnostics import temperature_status
+from c7_inference_ros.node.thermal_watch import with_recent_warnings
 from c7_inference_ros.node.zone_topics import topic_token
 from c7_inference_ros.node.zone_topics import topic_tokens
 from c7_inference_ros.pipeline.load_shedder import SheddingStatus
@@ -87,6 +88,18 @@ def test_a_power_cap_warns_and_is_not_called_throttling():
     status = temperature(device(zone(50.0), warnings=('the power cap lowers the clock',)))
     assert (status.level, status['throttling']) == (WARN, 'false')
     assert status.message == status['warnings'] == 'the power cap lowers the clock'
+
+
+def test_a_warning_of_one_poll_stays_for_five_seconds_with_its_age():
+    warned, now = device(zone(50.0), warnings=('oc1',)), device(zone(51.0))
+    assert with_recent_warnings(now, warned, 7 * SECOND).warnings == ('2.0 s ago: oc1',)
+    assert with_recent_warnings(now, warned, 10 * SECOND).warnings == ('5.0 s ago: oc1',)
+    assert with_recent_warnings(now, warned, 10 * SECOND + SECOND // 10) is now
+    assert with_recent_warnings(now, None, 7 * SECOND) is now
+    assert with_recent_warnings(warned, device(zone(49.0), warnings=('oc2',)),
+                                7 * SECOND) is warned
+    lost = DeviceState.unavailable('jetson', 'jetson', 'gone', 7 * SECOND)
+    assert with_recent_warnings(lost, warned, 7 * SECOND) is lost
 
 
 def test_what_cannot_be_read_is_listed_and_does_not_alarm():
