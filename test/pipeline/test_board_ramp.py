@@ -34,6 +34,8 @@ import pytest
 from ramp import Ramp
 from ramp import Truth
 
+pytestmark = pytest.mark.long
+
 SECOND = 1_000_000_000
 DURATION_S = 240
 #: The defaults of the node.
