@@ -56,6 +56,7 @@ setup(
             f'inference_node = {PACKAGE}.node.inference_node:main',
             f'compile_engine = {PACKAGE}.tools.compile_engine:main',
             f'replay = {PACKAGE}.tools.replay:main',
+            f'tune = {PACKAGE}.tools.tune:main',
         ],
     },
 )
