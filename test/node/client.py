@@ -140,6 +140,12 @@ class Client:
         for name in names:
             assert self.change_state(name), f'{name} was refused'
 
+    def unconfigure(self):
+        """Walk back to unconfigured from wherever a test has left the node."""
+        for state, transition in (('active', 'deactivate'), ('inactive', 'cleanup')):
+            if self.state() == state:
+                self.change_states(transition)
+
     def state(self):
         """Return the label of the lifecycle state."""
         return self.call(GetState, '~/get_state', GetState.Request()).current_state.label

@@ -75,6 +75,8 @@ def fast(fast_node):
     client.status(HOST, lambda status: status.level == OK)
     process.mark()
     yield process, client, tree
+    client.unconfigure()
+    client.set('thermal.zone_topics', [''])
     laptop(tree)
     client.status(HOST, lambda status: status.level == OK)
 
@@ -88,8 +90,8 @@ def hide(tree):
 
 # --- /diagnostics and the log ---
 
-def test_every_zone_is_reported_in_every_state(watched):
-    process, client = watched(transitions=())
+def test_every_zone_is_reported_in_every_state(fast):
+    process, client, tree = fast
     for transition in (None, 'configure', 'activate', 'deactivate', 'cleanup'):
         if transition:
             client.change_states(transition)
@@ -305,9 +307,9 @@ def zone_topics(client):
 ALL = {'acpitz', 'x86_pkg_temp', 'iwlwifi_1'}
 
 
-def test_every_zone_is_published_at_every_poll_while_configured(watched, tree):
-    process, client = watched({'thermal.zone_topics': ['*'], 'thermal.poll_rate': 20.0},
-                              transitions=())
+def test_every_zone_is_published_at_every_poll_while_configured(fast):
+    process, client, tree = fast
+    client.set('thermal.zone_topics', ['*'])
     assert zone_topics(client) == set()
     client.change_states('configure')
     client.wait(lambda: ALL <= zone_topics(client), 'the topics')
@@ -339,8 +341,10 @@ def test_every_zone_is_published_at_every_poll_while_configured(watched, tree):
     found['acpitz'].wait(before + 2)
 
 
-def test_a_zone_that_cannot_be_read_is_not_published_and_nothing_old_is(watched, tree):
-    process, client = watched({'thermal.zone_topics': ['*'], 'thermal.poll_rate': 20.0})
+def test_a_zone_that_cannot_be_read_is_not_published_and_nothing_old_is(fast):
+    process, client, tree = fast
+    client.set('thermal.zone_topics', ['*'])
+    client.change_states('configure', 'activate')
     found = zones_of(client, 'acpitz', 'x86_pkg_temp')
     for collector in found.values():
         collector.wait(3)
