@@ -24,6 +24,8 @@ from typing import Mapping
 from c7_inference_ros.pipeline.windows import LatencyWindow
 from c7_inference_ros.pipeline.windows import Percentiles
 from c7_inference_ros.pipeline.windows import RateWindow
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ['CameraStatistics', 'DelaySnapshot', 'LatencyWindow', 'Percentiles',
            'PipelineStatistics', 'ProcessingDelay', 'RateWindow', 'STAGES', 'StageStatistics']
@@ -116,6 +118,10 @@ class StageStatistics:
     def percentiles(self) -> dict[str, Percentiles | None]:
         """Return the distribution of every stage; None before the first frame."""
         return {stage: window.percentiles() for stage, window in self._windows.items()}
+
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """Return the durations of every stage in seconds, the oldest first."""
+        return {stage: window.values() for stage, window in self._windows.items()}
 
     def reset(self) -> None:
         """Forget everything."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import threading
 
 import numpy as np
+from numpy.typing import NDArray
 
 _NANOSECONDS = 1e9
 
@@ -65,6 +66,14 @@ class LatencyWindow:
         with self._lock:
             self._ring[self._added % self._ring.size] = seconds
             self._added += 1
+
+    def values(self) -> NDArray[np.float64]:
+        """Return what is in the window in seconds, the oldest first."""
+        with self._lock:
+            at = self._added % self._ring.size
+            older = self._ring[at:] if self._added > self._ring.size else self._ring[:0]
+            newer = self._ring[:self._added] if self._added <= self._ring.size else self._ring[:at]
+            return np.concatenate((older, newer))
 
     def percentiles(self) -> Percentiles | None:
         """

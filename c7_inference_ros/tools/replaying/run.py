@@ -51,6 +51,8 @@ from c7_inference_ros.tools.replaying.streams import CameraStream
 from c7_inference_ros.vision.detections import Detections
 from c7_inference_ros.vision.images import SourceImage
 from c7_inference_ros.vision.labels import Labels
+import numpy as np
+from numpy.typing import NDArray
 
 #: Most durations that are kept of each stage: an hour and a half of 20 images a second.
 MAX_DURATIONS = 100_000
@@ -64,6 +66,8 @@ class Measured:
 
     :param counts: where every frame went, by (camera, model).
     :param stages: durations by model and stage, seconds; None without a published frame.
+    :param durations: the same, one by one in the order of publishing; the latest
+        :data:`MAX_DURATIONS`.
     :param conditions: of the machine meanwhile.
     :param late_max_s: how late an image was delivered at worst, seconds.
     :param bugs: exceptions that no part was allowed to let out, one line each.
@@ -71,6 +75,7 @@ class Measured:
 
     counts: Mapping[Stream, AccountSnapshot]
     stages: Mapping[str, Mapping[str, Percentiles | None]]
+    durations: Mapping[str, Mapping[str, NDArray[np.float64]]]
     conditions: MeasurementConditions
     late_max_s: float
     bugs: tuple[str, ...]
@@ -172,6 +177,7 @@ class Replay:
         return Measured(
             self._ledger.snapshot(),
             {name: stages.percentiles() for name, stages in self._statistics.models.items()},
+            {name: stages.values() for name, stages in self._statistics.models.items()},
             conditions.conditions(), self._pacing.late_max_s, tuple(self._bugs))
 
     def _deliver(self, images: Iterable[Any], sink: Callable[[FrameResult], None]) -> None:
