@@ -31,6 +31,7 @@ import shutil
 import struct
 import sys
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 from typing import Iterator
 
@@ -45,6 +46,8 @@ _METADATA = 'metadata.yaml'
 _FILES = {'.mcap': 'mcap', '.db3': 'sqlite3', '.bag': 'rosbag1'}
 _MCAP_MARK = b'\x89MCAP0\r\n'
 _SQLITE_MARK = b'SQLite format 3\x00'
+#: One bag is opened at a time, so that it is known which connections belong to it.
+_opening = Lock()
 _ZSTD_MARK = b'\x28\xb5\x2f\xfd'
 
 
@@ -82,7 +85,7 @@ def open_storage(path: Path) -> Storage:
                 storage = _open_folder(path, stack)
             else:
                 storage = _open_file(path, stack)
-            stack.enter_context(storage.reader)
+            _enter(storage.reader, stack)
         storage.stack = stack.pop_all()
     return storage
 
@@ -156,6 +159,26 @@ def _open_file(path: Path, stack: ExitStack) -> Storage:
         return Storage(Reader1(plain), kind, compression, (path,), stack)
     from rosbags.rosbag2 import Reader
     return Storage(Reader(plain), kind, compression, (path,), stack)
+
+
+def _enter(reader: Any, stack: ExitStack) -> None:
+    """Open a reader, and close the second connection that it makes to a database and forgets."""
+    try:
+        import apsw
+    except ImportError:
+        stack.enter_context(reader)
+        return
+    with _opening:
+        before = {id(one) for one in apsw.connections()}
+        try:
+            stack.enter_context(reader)
+        finally:
+            storage: Any = getattr(reader, 'storage', None)
+            used = {id(getattr(one, 'dbconn', None))
+                    for one in (storage, *getattr(storage, 'storages', ()))}
+            for connection in apsw.connections():
+                if id(connection) not in before | used:
+                    connection.close()
 
 
 def _why_no_metadata(path: Path) -> str:
