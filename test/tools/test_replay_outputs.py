@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import bag_bench
@@ -288,3 +289,34 @@ def test_damage_in_the_middle_of_a_bag_ends_the_replay_and_marks_it(ready, tmp_p
     assert done.exit_code == 2 and str(bag) in line and 'damaged' in line, line
     assert done.names == ['INCOMPLETE', 'detections.jsonl.part', 'detections_bag.part']
     assert 'damaged' in (done.folder / 'INCOMPLETE').read_text()
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path):
+    noise = np.random.default_rng(1).integers(0, 256, (360, 640, 3), np.uint8)
+    pixels = cv2.resize(noise, (1280, 720))
+    bags = {count: bag_bench.make_bag(tmp_path / f'{count}', [bag_bench.Frame(
+        bag_bench.FRONT, bag_bench.T0 + index * bag_bench.PERIOD, pixels, 'jpeg')
+        for index in range(count)]) for count in (20, 100)}
+    params = parameters(tmp_path / 'p')
+    peaks = [peak_bytes(bag, params, tmp_path / f'out {count}') for count, bag in bags.items()]
+    # Keeping the messages would take 40 MB more, keeping the pixels 200 MB.
+    assert sum(path.stat().st_size for path in bags[100].iterdir()) > 45e6
+    assert peaks[1] - peaks[0] < 20e6, peaks
+
+
+def peak_bytes(bag, params, out):
+    """Return the most memory that a process takes which replays a bag."""
+    # Not its resource usage, which begins with what this process takes.
+    code = """
+import pathlib, sys
+from c7_inference_ros.tools import replay
+exit_code = replay.main(sys.argv[1:])
+status = pathlib.Path('/proc/self/status').read_text()
+print(exit_code, *(line.split()[1] for line in status.splitlines() if 'VmHWM' in line))
+"""
+    done = subprocess.run([sys.executable, '-c', code, str(bag), '--params-file', str(params),
+                           '--output', str(out)], cwd=ROOT, check=True, text=True,
+                          stdout=subprocess.PIPE, timeout=PATIENCE_S)
+    exit_code, kibibytes = map(int, done.stdout.splitlines()[-1].split())
+    assert exit_code == 0
+    return kibibytes * 1024
