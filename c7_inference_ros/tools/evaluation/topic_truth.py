@@ -30,6 +30,7 @@ from typing import Iterable
 from typing import Mapping
 from typing import Sequence
 
+from c7_inference_ros.errors import BagError
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.parameter_spec import nearest
 from c7_inference_ros.tools.evaluation.coco_truth import read_coco
@@ -70,8 +71,16 @@ def read_topic(bag: Path, topic: str, names: Sequence[str] = ()) -> GroundTruth:
     """
     Read the labels of a topic.
 
-    :raises ConfigurationError: there is no such topic, or nothing in it can be used.
+    :raises ConfigurationError: the bag cannot be read, there is no such topic, or nothing in it
+        can be used.
     """
+    try:
+        return _read_topic(bag, topic, names)
+    except BagError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _read_topic(bag: Path, topic: str, names: Sequence[str]) -> GroundTruth:
     from c7_inference_ros.tools.bags.reader import open_bag
 
     with open_bag(bag) as opened:

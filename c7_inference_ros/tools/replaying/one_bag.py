@@ -43,6 +43,7 @@ from c7_inference_ros.tools.replaying.annotated import draw_all
 from c7_inference_ros.tools.replaying.annotated import Pictures
 from c7_inference_ros.tools.replaying.annotated import Videos
 from c7_inference_ros.tools.replaying.detections_bag import DetectionsBag
+from c7_inference_ros.tools.replaying.judging import Judge
 from c7_inference_ros.tools.replaying.outputs import ANNOTATED
 from c7_inference_ros.tools.replaying.outputs import LinesWriter
 from c7_inference_ros.tools.replaying.outputs import OutputFolder
@@ -86,10 +87,11 @@ def replay_bag(request: ReplayRequest, console: Console) -> int:
             replay = stack.enter_context(Replay(config, streams, pacing))
             for warning in replay.warnings():
                 console.warn(warning)
+            judge = Judge(request.ground_truth, request.bag, replay.labels)
             _warm_up(bag, streams)
             folder.begin()
             try:
-                run = _run(request, config, bag, streams, replay, folder, progress)
+                run = _run(request, config, bag, streams, replay, judge, folder, progress)
                 return finish(run, folder, console)
             except BaseException as error:
                 folder.leave(' '.join(f'{type(error).__name__}: {error}'.split()))
@@ -116,7 +118,7 @@ def finish(run: FinishedRun, folder: OutputFolder, console: Console) -> int:
 
 
 def _run(request: ReplayRequest, config: NodeConfig, bag: Bag, streams: Sequence[CameraStream],
-         replay: Replay, folder: OutputFolder, progress: Progress) -> FinishedRun:
+         replay: Replay, judge: Judge, folder: OutputFolder, progress: Progress) -> FinishedRun:
     labels = replay.labels
     tally = Tally(labels)
     with closing(LinesWriter(folder, labels)) as lines:
@@ -124,19 +126,21 @@ def _run(request: ReplayRequest, config: NodeConfig, bag: Bag, streams: Sequence
                            replay.describe()) as detections:
             def take(result: FrameResult) -> None:
                 tally(result)
+                judge(result)
                 lines(result)
                 detections(result)
 
             measured = replay.run(_images(bag, streams, progress, 'images'), take)
         lines.complete()
-    problems = [*bag.problems, *tally.problems(), *measured.bugs]
+    evaluation, doubts = judge.finish()
+    problems = [*bag.problems, *tally.problems(), *measured.bugs, *doubts]
     if request.annotated:
         _annotate(request, config, bag, streams, lines.path, replay, folder, progress)
     return FinishedRun(
         program=PROGRAM, bag=_bag_facts(request, bag), mode=request.mode,
         rate=0.0 if request.mode == EVERY_FRAME else request.rate, config=config,
         streams=streams, labels=labels, models=_model_facts(config, replay), measured=measured,
-        detections=tally.detections(), problems=problems)
+        detections=tally.detections(), problems=problems, evaluation=evaluation)
 
 
 def _annotate(request: ReplayRequest, config: NodeConfig, bag: Bag,

@@ -32,6 +32,8 @@ from c7_inference_ros.pipeline.accounting import DropReason
 from c7_inference_ros.tools.console import GOOD
 from c7_inference_ros.tools.console import NO
 from c7_inference_ros.tools.console import table
+from c7_inference_ros.tools.replaying.judging import EVALUATION_HEADER
+from c7_inference_ros.tools.replaying.judging import evaluation_rows
 from c7_inference_ros.tools.replaying.latency import courses
 from c7_inference_ros.tools.replaying.records import FrameResult
 from c7_inference_ros.tools.replaying.run import Measured
@@ -61,6 +63,7 @@ class FinishedRun:
     :param measured: counts, durations and conditions.
     :param detections: what was found, by model.
     :param problems: what went wrong on the way, one line each.
+    :param evaluation: figures by model; None without ground truth.
     """
 
     program: str
@@ -74,6 +77,7 @@ class FinishedRun:
     measured: Measured
     detections: Mapping[str, Mapping[str, Any]]
     problems: Sequence[str]
+    evaluation: Mapping[str, Any] | None = None
 
     def verdict(self) -> int:
         """
@@ -161,7 +165,7 @@ def report_dict(run: FinishedRun, exit_code: int) -> dict[str, Any]:
         'conditions': run.measured.conditions.as_dict(),
         'counts': counts, 'stages_ms': stages,
         'latency_ms': courses(run.measured.durations), 'detections': dict(run.detections),
-        'evaluation': None, 'problems': list(run.problems), 'exit_code': exit_code}
+        'evaluation': run.evaluation, 'problems': list(run.problems), 'exit_code': exit_code}
 
 
 def table_lines(run: FinishedRun) -> Iterator[str]:
@@ -185,6 +189,9 @@ def table_lines(run: FinishedRun) -> Iterator[str]:
     for model, seen in run.detections.items():
         classes = ', '.join(f'{name} {count}' for name, count in seen['by_class'].items())
         yield f'{model}: {seen["total"]} detections{f" ({classes})" if classes else ""}'
+    if run.evaluation:
+        yield ''
+        yield from table(list(evaluation_rows(run.evaluation)), EVALUATION_HEADER)
 
 
 def parameter_values(config: Any, prefix: str = '') -> dict[str, Any]:

@@ -54,6 +54,7 @@ class ReplayRequest:
     :param topics: topic by camera, in place of those in the file; the camera may be empty when
         there is one.
     :param annotated: ``pictures``, ``video`` or empty.
+    :param ground_truth: a COCO file, a topic, or ``BAG:/topic``; or empty.
     :param is_overwriting: an earlier replay in the folder may be replaced.
     """
 
@@ -65,6 +66,7 @@ class ReplayRequest:
     rate: float = 1.0
     topics: Mapping[str, str] = field(default_factory=dict)
     annotated: str = ''
+    ground_truth: str = ''
     is_overwriting: bool = False
 
     @property
@@ -92,7 +94,8 @@ def parse(argv: Sequence[str]) -> ReplayRequest:
                      else share_folder() / 'config' / 'replay.yaml'),
         output=Path(values.output).expanduser(), node_name=values.node_name, mode=values.mode,
         rate=_rate(values.rate, values.mode), topics=_topics(values.topic),
-        annotated=values.annotated, is_overwriting=values.overwrite)
+        annotated=values.annotated, ground_truth=values.ground_truth,
+        is_overwriting=values.overwrite)
 
 
 def make_parser() -> CommandParser:
@@ -125,6 +128,9 @@ def make_parser() -> CommandParser:
                              'the bag; again for each camera')
     parser.add_argument('--annotated', choices=(PICTURES, VIDEO), default='',
                         help='also write the images with what was found in them')
+    parser.add_argument('--ground-truth', metavar='FILE|TOPIC', default='',
+                        help='what is really in the images: COCO JSON, a topic of the bag with '
+                             'Detection2DArray, or BAG:/topic of another bag')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace an earlier replay in DIR; other files in it stay')
     parser.add_argument('--json', action='store_true',
