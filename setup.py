@@ -55,6 +55,7 @@ setup(
         'console_scripts': [
             f'inference_node = {PACKAGE}.node.inference_node:main',
             f'compile_engine = {PACKAGE}.tools.compile_engine:main',
+            f'doctor = {PACKAGE}.tools.doctor:main',
             f'replay = {PACKAGE}.tools.replay:main',
             f'tune = {PACKAGE}.tools.tune:main',
         ],

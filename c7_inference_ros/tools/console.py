@@ -47,6 +47,10 @@ _UNITS = ('KiB', 'MiB', 'GiB', 'TiB')
 _CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]')
 
 
+#: Styles of text on a terminal.
+STYLES = {'bold': '1', 'dim': '2', 'red': '31', 'green': '32', 'yellow': '33'}
+
+
 class OutputError(C7Error):
     """Standard output takes nothing any more."""
 
@@ -70,7 +74,7 @@ class Console:
         if self._progress is not None:
             self._progress.hide()
         try:
-            _print_line(f'{self.program}: {text}', sys.stderr)
+            _print_line(sys.stderr, (f'{self.program}: {text}', ''))
         except BrokenPipeError:
             raise
         except OSError:
@@ -83,17 +87,26 @@ class Console:
     def result(self, text: str) -> None:
         """Print a line of the result; nothing with ``--json``."""
         if not self.is_json:
-            self._print(text)
+            self._print((text, ''))
+
+    def styled_result(self, *parts: tuple[str, str]) -> None:
+        """
+        Print a line of the result in pieces; nothing with ``--json``.
+
+        :param parts: (text, style); the style, of :data:`STYLES`, is only for terminals.
+        """
+        if not self.is_json:
+            self._print(*parts)
 
     def result_json(self, values: Mapping[str, Any]) -> None:
         """Print the result with ``--json``; nothing without."""
         if self.is_json:
             for line in json.dumps(values, indent=2, allow_nan=False).splitlines():
-                self._print(line)
+                self._print((line, ''))
 
-    def _print(self, line: str) -> None:
+    def _print(self, *parts: tuple[str, str]) -> None:
         try:
-            _print_line(line, sys.stdout)
+            _print_line(sys.stdout, *parts)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -269,16 +282,26 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print_line(text: str, stream: TextIO | None) -> None:
+def has_color() -> bool:
+    """Return whether standard output is a terminal that shows colours (https://no-color.org)."""
+    return (sys.stdout is not None and sys.stdout.isatty() and not os.environ.get('NO_COLOR')
+            and os.environ.get('TERM', 'dumb') != 'dumb')
+
+
+def _print_line(stream: TextIO | None, *parts: tuple[str, str]) -> None:
     """Print a line; what the stream cannot show, or would act upon, is escaped."""
     if stream is None:  # it was closed before the program began
         return
-    text = _CONTROL.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
-    try:
-        text.encode(stream.encoding, stream.errors or 'strict')
-    except UnicodeEncodeError:
-        text = text.encode(stream.encoding, 'backslashreplace').decode(stream.encoding)
-    print(text, file=stream, flush=True)
+    is_colored = stream is sys.stdout and any(style for _, style in parts) and has_color()
+    line = ''
+    for text, style in parts:
+        text = _CONTROL.sub(lambda found: found[0].encode('unicode_escape').decode(), text)
+        try:
+            text.encode(stream.encoding, stream.errors or 'strict')
+        except UnicodeEncodeError:
+            text = text.encode(stream.encoding, 'backslashreplace').decode(stream.encoding)
+        line += f'\x1b[{STYLES[style]}m{text}\x1b[0m' if style and is_colored else text
+    print(line, file=stream, flush=True)
 
 
 def _has_bar() -> bool:
