@@ -92,7 +92,7 @@ def read_images(bag: Path, count: int) -> Iterator[tuple[int, bytes]]:
 
 def read_pictures(bag: Path, count: int) -> Iterator[tuple[int, object]]:
     """Yield (stamp in ns, uint8 bgr array [H, W, 3]) of the first images of a bag."""
-    from demo.messages import typestore
+    from c7_inference_ros.tools.bags.types import typestore
     store = typestore()
     for stamp, raw in read_images(bag, count):
         image = store.deserialize_cdr(raw, IMAGE_TYPE)
@@ -132,8 +132,8 @@ def _extract(wheel: Path, folder: Path) -> Path:
 
 def _write_bag(clip: Path, bag: Path, key: str) -> None:
     import cv2
-    from demo.messages import reliable_qos
-    from demo.messages import typestore
+    from c7_inference_ros.tools.bags.types import qos
+    from c7_inference_ros.tools.bags.types import typestore
     from rosbags.rosbag2 import StoragePlugin
     from rosbags.rosbag2 import Writer
     store = typestore()
@@ -146,7 +146,7 @@ def _write_bag(clip: Path, bag: Path, key: str) -> None:
     count = 0
     with contextlib.closing(_Releasing(capture)), writer:
         connection = writer.add_connection(TOPIC, IMAGE_TYPE, typestore=store,
-                                           offered_qos_profiles=[reliable_qos(10)])
+                                           offered_qos_profiles=[qos(10)])
         while True:
             has_frame, picture = capture.read()
             if not has_frame:

@@ -17,20 +17,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import os
 from pathlib import Path
-import shutil
 import struct
 from typing import Any
 from typing import Mapping
 
-from demo.messages import reliable_qos
-from demo.messages import typestore
+from c7_inference_ros.errors import BagError
+from c7_inference_ros.tools.bags.types import DETECTIONS
+from c7_inference_ros.tools.bags.types import LABEL_INFO
+from c7_inference_ros.tools.bags.types import typestore
+from c7_inference_ros.tools.bags.types import VISION_INFO
+from c7_inference_ros.tools.bags.writer import BagWriter
+from demo.errors import DemoError
 
-TYPES = {'detections': 'vision_msgs/msg/Detection2DArray',
+TYPES = {'detections': DETECTIONS,
          'diagnostics': 'diagnostic_msgs/msg/DiagnosticArray',
-         'label_info': 'vision_msgs/msg/LabelInfo',
-         'vision_info': 'vision_msgs/msg/VisionInfo'}
+         'label_info': LABEL_INFO,
+         'vision_info': VISION_INFO}
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
 
 
@@ -119,28 +122,18 @@ class Recording:
         The folder appears whole or not at all.
 
         :returns: number of messages.
+        :raises DemoError: it cannot be written.
         """
-        from rosbags.rosbag2 import StoragePlugin
-        from rosbags.rosbag2 import Writer
-        part = folder.with_name(f'.{folder.name}.part')
-        shutil.rmtree(part, ignore_errors=True)
-        store = typestore()
-        # The mcap file is named after its folder; it must carry the final name.
-        made = part / folder.name
-        with Writer(made, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
-            connections = {
-                name: writer.add_connection(
-                    topic, TYPES[name], typestore=store, offered_qos_profiles=[
-                        reliable_qos(1 if name.endswith('_info') else 10,
-                                     is_latched=name.endswith('_info'))])
-                for name, topic in self.topics.items()}
-            ordered = sorted(((item.sim_ns, name, item.raw) for name, items
-                              in self.messages.items() for item in items),
-                             key=lambda entry: entry[0])
-            for sim_ns, name, raw in ordered:
-                writer.write(connections[name], sim_ns, raw)
-        os.replace(made, folder)
-        part.rmdir()
+        topics = {topic: TYPES[name] for name, topic in self.topics.items()}
+        ordered = sorted(((item.sim_ns, self.topics[name], item.raw) for name, items
+                          in self.messages.items() for item in items),
+                         key=lambda entry: entry[0])
+        try:
+            with BagWriter(folder, topics) as writer:
+                for sim_ns, topic, raw in ordered:
+                    writer.write_raw(topic, sim_ns, raw)
+        except BagError as error:
+            raise DemoError(str(error)) from error
         return len(ordered)
 
     def _decode(self, name: str, raw: bytes) -> Any:

@@ -17,10 +17,10 @@
 from pathlib import Path
 import zipfile
 
+from c7_inference_ros.tools.bags.types import typestore
 import cv2
 from demo import clip
 from demo.errors import DemoError
-from demo.messages import typestore
 import numpy as np
 import pytest
 

@@ -23,8 +23,8 @@ import subprocess
 import sys
 import time
 
+from c7_inference_ros.tools.bags.types import typestore
 import cv2
-from demo.messages import typestore
 from demo.recording import stamp_of
 import pytest
 import yaml

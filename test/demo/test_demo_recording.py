@@ -19,8 +19,8 @@ import struct
 import threading
 import types
 
+from c7_inference_ros.tools.bags.types import typestore
 from demo import recording
-from demo.messages import typestore
 from demo.recording import Recording
 from demo.recording import stamp_of
 from demo.sim_clock import ClockPublisher
