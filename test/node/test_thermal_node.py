@@ -81,6 +81,17 @@ def fast(fast_node):
     client.status(HOST, lambda status: status.level == OK)
 
 
+@pytest.fixture(scope='module')
+def nano(shared_ros, tmp_path_factory):
+    """Return an unconfigured node on a planted Orin Nano, of all tests, and the board."""
+    folder = tmp_path_factory.mktemp('nano')
+    board = plant('orin_nano', folder)
+    process, client = shared_ros.start({
+        **dummy_parameters(dummy_model(folder / 'model.yaml')),
+        'thermal.sysfs_root': str(board.sysfs_root)}, '-r', '__node:=nano', name='/nano')
+    return process, client, board
+
+
 def hide(tree):
     """Let the machine lose its sensors at once, and return what brings them back."""
     hidden = tree.root.with_name('hidden')
@@ -152,9 +163,8 @@ def test_a_throttle_shows_within_a_second_of_the_change_and_so_does_its_end(watc
     assert median(delays) < 0.5
 
 
-def test_a_throttling_jetson_shows_within_a_second(scripted, tmp_path):
-    board = plant('orin_nano', tmp_path)
-    process, client = scripted({}, {'thermal.sysfs_root': str(board.sysfs_root)})
+def test_a_throttling_jetson_shows_within_a_second(nano):
+    process, client, board = nano
     status = client.status('temperature jetson', lambda status: status['hottest_zone'])
     assert 'Orin Nano' in status['model'] and status['setting.power_mode']
     assert max(throttle_delays(
@@ -164,11 +174,11 @@ def test_a_throttling_jetson_shows_within_a_second(scripted, tmp_path):
     assert len(lines) == 2 and 'gpu-throttle-alert' in lines[0]
 
 
-def test_an_event_between_two_messages_is_shown_for_a_while(scripted, tmp_path):
-    board = plant('orin_agx', tmp_path)
-    process, client = scripted({}, {'thermal.sysfs_root': str(board.sysfs_root),
-                                    'thermal.poll_rate': 20.0}, transitions=())
-    client.status('temperature jetson', lambda status: status['hottest_zone'])
+def test_an_event_between_two_messages_is_shown_for_a_while(nano):
+    process, client, board = nano
+    client.set('thermal.poll_rate', 20.0)
+    client.change_states('configure')
+    client.status('temperature jetson', lambda status: status.level == OK)
     client.spin(0.3)  # a poll sees the event, and a message comes ten polls later
     board.count_over_current('oc1', 2)
     arrived = []
@@ -383,25 +393,24 @@ def test_a_zone_that_the_machine_does_not_show_is_told_once_and_published_when_i
     assert len([line for line in process.lines('WARN') if 'thermal.zone_topics' in line]) == 2
 
 
-OVERRIDE = 'qos_overrides./c7_inference/thermal/acpitz.publisher.'
+OVERRIDE = 'qos_overrides./c7_inference/thermal/{}.publisher.'
 
 
 def test_zones_asked_for_as_their_topics_are_called_and_their_qos_overrides(watched):
     process, client = watched({'thermal.zone_topics': ['coretemp_package_id_0', 'host_acpitz'],
-                               f'{OVERRIDE}reliability': 'best_effort'},
+                               OVERRIDE.format('acpitz') + 'reliability': 'best_effort',
+                               OVERRIDE.format('x86_pkg_temp') + 'depth': 0},
                               transitions=('configure',))
     client.wait(lambda: len(zone_topics(client)) == 2, 'the topics')
     assert not [line for line in process.lines('WARN') if 'zone_topics' in line]
     info, = client.node.get_publishers_info_by_topic(f'{client.name}/thermal/acpitz')
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-
-
-def test_qos_overrides_that_cannot_be_used_stop_configuring(watched):
-    process, client = watched({'thermal.zone_topics': ['*'], f'{OVERRIDE}depth': 0},
-                              transitions=())
+    # One that cannot be used stops configuring.
+    client.change_states('cleanup')
+    client.set('thermal.zone_topics', ['*'])
     assert not client.change_state('configure')
     line, = process.lines('ERROR')
-    for fragment in ('cannot configure', '~/thermal/acpitz', 'depth is 0'):
+    for fragment in ('cannot configure', '~/thermal/x86_pkg_temp', 'depth is 0'):
         assert fragment in line
     client.wait(lambda: not zone_topics(client), 'the end of what was made before')
 
