@@ -54,6 +54,7 @@ setup(
     entry_points={
         'console_scripts': [
             f'inference_node = {PACKAGE}.node.inference_node:main',
+            f'benchmark = {PACKAGE}.tools.benchmark:main',
             f'compile_engine = {PACKAGE}.tools.compile_engine:main',
             f'doctor = {PACKAGE}.tools.doctor:main',
             f'replay = {PACKAGE}.tools.replay:main',

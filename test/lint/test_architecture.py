@@ -57,7 +57,7 @@ HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tens
          'pynvml': {'thermal/nvml_library.py'},
          'cv2': {'vision', 'tools'}, 'cv_bridge': {'vision/message_image.py'}, 'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
-         'tqdm': {'tools'}}
+         'tqdm': {'tools'}, 'matplotlib': {'tools'}}
 MAX_LINES = 350
 
 

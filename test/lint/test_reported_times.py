@@ -36,8 +36,16 @@ CARRIERS = {
     'dev/gpu_measure/tensorrt_figures.py': _PAGE,
     'dev/gpu_measure/page.py': _PAGE,
     'dev/gpu_results.py': ('dev/gpu_results.py', 'with record_conditions() as conditions:'),
+    'c7_inference_ros/tools/reporting': (
+        'c7_inference_ros/tools/reporting/run_sections.py', "_conditions(report['conditions'])"),
     'c7_inference_ros/tools/replaying': (
         'c7_inference_ros/tools/replaying/report.py', "'conditions': run.measured.conditions"),
+    'c7_inference_ros/tools/benchmarking': (
+        'c7_inference_ros/tools/benchmarking/report.py',
+        "'conditions': outcome.conditions.as_dict()"),
+    'c7_inference_ros/tools/benchmark': (
+        'c7_inference_ros/tools/benchmarking/run.py',
+        'with record_conditions(root, on_state=log.add) as recorder:'),
     # Times between stamps that were recorded, none that was measured here.
     'c7_inference_ros/tools/bags': None,
     # The clocks of a simulated board are part of its simulation, which the summary states.

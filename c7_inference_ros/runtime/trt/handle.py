@@ -63,6 +63,7 @@ class TensorrtHandle(EngineHandle):
         super().__init__(path.stem, tuple(one.spec for one in tensors if one.is_input),
                          tuple(one.spec for one in tensors if not one.is_input),
                          manifest.metadata, manifest.processing)
+        self.path = path
         self.execution = execution
         self.engine_memory = memory
         self.pool = pool
