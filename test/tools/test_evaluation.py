@@ -85,6 +85,18 @@ def test_all_right_and_an_unlabelled_frame_is_not_an_empty_one(truth):
     json.dumps(done, allow_nan=False)
 
 
+def test_the_worst_frames_come_first(truth):
+    wrong = [((0, 60, 20, 80), 0, 0.5), ((30, 60, 50, 80), 0, 0.5)]
+    done = evaluate([frame(0, [(CAR, 0, 0.9), *wrong]), frame(2, wrong)], truth, NAMES)
+    assert [one.index for one in done.worst_frames] == [2, 0]
+    # Equally bad by F1: the one with more mistakes.
+    done = evaluate([frame(0, wrong[:1]), frame(2, wrong[:1])], truth, NAMES)
+    assert [(one.index, one.counts.fp, one.counts.fn) for one in done.worst_frames] == [
+        (0, 1, 2), (2, 1, 0)]
+    done = evaluate([frame(0), frame(2, wrong * 2)], truth, NAMES)
+    assert [one.index for one in done.worst_frames] == [2, 0]
+
+
 def test_confusion_with_classes_and_background(truth):
     # The car is called a cat, the cat is missed, and a cat is seen where nothing is.
     done = evaluate([frame(0, [(CAR, 1, 0.9), ((0, 60, 20, 80), 1, 0.3)]), frame(2)], truth, NAMES)

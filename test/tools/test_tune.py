@@ -21,11 +21,18 @@ from pathlib import Path
 from c7_inference_ros.tools.console import BAD_INPUT
 from c7_inference_ros.tools.console import GOOD
 from c7_inference_ros.tools.console import NO
+from c7_inference_ros.tools.evaluation.coco_truth import read_coco
 from c7_inference_ros.tools.node_parameters import load_parameter_file
 from c7_inference_ros.tools.tune import main
 from c7_inference_ros.tools.tuning import samples
 from c7_inference_ros.tools.tuning import tensor_store
+from c7_inference_ros.tools.tuning.choose import Wish
+from c7_inference_ros.tools.tuning.inferred import InferredSamples
 from c7_inference_ros.tools.tuning.inferred import TunedModel
+from c7_inference_ros.tools.tuning.outcome import Outcome
+from c7_inference_ros.tools.tuning.search import refusal_of
+from c7_inference_ros.tools.tuning.sweep import count
+from c7_inference_ros.tools.tuning.sweep import sweep
 import numpy as np
 import pytest
 
@@ -246,6 +253,44 @@ def test_each_picture_is_inferred_once_and_the_store_holds_what_was_answered(ben
     monkeypatch.setattr(tensor_store.TensorStore, 'add', remembered)
     assert tune(bench, '--scope', 'class') == GOOD
     assert len(inferred) == len(kept) == 10
+
+
+def test_the_sweep_counts_what_the_decoder_would_give(bench):
+    """At scores that are exactly a threshold too, and with detections in a crowd."""
+    truth = json.loads((bench / 'labels.json').read_text())
+    truth['annotations'].append({'id': 99, 'image_id': 4, 'category_id': 1, 'iscrowd': 1,
+                                 'bbox': [0, 0, 100, 70]})
+    (bench / 'labels.json').write_text(json.dumps(truth))
+    labels = read_coco(bench / 'labels.json')
+    with TunedModel(load_parameter_file(bench / 'p.yaml'), 'm') as model, (
+            tensor_store.TensorStore()) as store:
+        inferred = InferredSamples(model, store, labels, 0.5)
+        inferred.collect(samples.FolderSamples(bench / 'pictures', labels), lambda *_: None)
+        found = sweep(model, inferred, range(10), [0.4, 0.305], True, lambda *_: None)
+        for column, score in enumerate(found.scores.tolist()):
+            settings = model.settings(score_threshold=score)
+            assert found.counts[0, :, column].tolist() == count(
+                inferred, range(10), settings).tolist(), score
+    assert found.counts[0, 0, 0].tolist() == [10, 9, 0] and 0.305 in found.scores
+
+
+def test_classes_that_are_not_published_are_not_judged(bench, capsys):
+    text = (bench / 'p.yaml').read_text()
+    (bench / 'p.yaml').write_text(f'{text}        classes: [car]\n')
+    assert tune(bench, '--json') == GOOD
+    found = json.loads(capsys.readouterr().out)
+    assert found['tuned_classes'] == ['car'] and found['tuning']['before']['all']['fn'] == 0
+    assert found['changes'] == {'score_threshold': 0.6}
+
+
+def test_thresholds_that_act_on_each_other_are_decoded_before_they_are_written():
+    """What the sweep promised is not what comes out where classes suppress each other."""
+    worse = Outcome('tuning', 5, np.array([(8, 2, 2)]), np.array([(7, 2, 3)]))
+    assert 'F1 would fall from 0.8000 to 0.7368' in refusal_of(Wish(), worse, [0], ['car'])
+    assert refusal_of(Wish(), Outcome('tuning', 5, worse.after, worse.before), [0], ['car']) == ''
+    for by_class, whose in ((True, 'car'), (False, 'all boxes')):
+        wish = Wish(by_class, min_precision=0.8)
+        assert f'precision of {whose} would be 0.778' in refusal_of(wish, worse, [0], ['car'])
 
 
 def test_any_tensors_can_be_kept():

@@ -122,7 +122,7 @@ def search(request: TuneRequest, model: TunedModel, samples: InferredSamples, is
     elif absent := [kind for kind in tuned if not outcomes[-1].after[kind, [TP, FN]].sum()]:
         notes.append(f'{len(absent)} of the {len(tuned)} tuned classes have no object among the '
                      f'pictures that were kept aside')
-    refusal = _refusal(wish, outcomes[0], tuned, samples.classes)
+    refusal = refusal_of(wish, outcomes[0], tuned, samples.classes)
     if not refusal and rest:
         refusal = _judge_held_out(wish, outcomes[1], tuned, notes)
     return Found(samples.classes, tuned, swept, present, choice, changes, outcomes, thresholds,
@@ -213,7 +213,8 @@ def _as_parameters(model: TunedModel, changes: Mapping[str, Any]) -> dict[str, A
     return values
 
 
-def _refusal(wish: Wish, outcome: Outcome, tuned: Sequence[int], names: Sequence[str]) -> str:
+def refusal_of(wish: Wish, outcome: Outcome, tuned: Sequence[int],
+               names: Sequence[str]) -> str:
     """Return why what was chosen does not do after all, decoded as it would be; or nothing."""
     why = ('boxes of different classes suppress each other, or max_detections cuts, so that the '
            'thresholds act on each other')
