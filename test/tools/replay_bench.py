@@ -29,7 +29,7 @@ SHARED = ROOT.parent / 'shared'
 BOXES = [[8, 6, 24, 30, 0.9, 0], [30, 10, 50, 40, 0.6, 1]]
 #: Calls of a model before the first image: its warm-up.
 WARM_UP = 2
-COMMAND = [sys.executable, '-m', 'c7_inference_ros.tools.replay']
+COMMAND = [sys.executable, '-m', 'c7_inference_ros.tools.replay', '--no-html']
 
 
 def dummy_model(path, **script):
@@ -114,7 +114,8 @@ class Replayed:
         return {reason: count for reason, count in counts['dropped'].items() if count}
 
 
-def run(folder, bag, params, *options):
-    """Replay in this process."""
+def run(folder, bag, params, *options, has_page=False):
+    """Replay in this process; without the page for people, which costs more than the replay."""
     return Replayed(folder, replay.main([
-        str(bag), '--params-file', str(params), '--output', str(folder), *options]))
+        str(bag), '--params-file', str(params), '--output', str(folder),
+        *([] if has_page else ['--no-html']), *options]))

@@ -181,6 +181,16 @@ class Evaluator:
             self._frames['evaluated'] += 1
             self._evaluate(frame, truth)
 
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes of the ground truth."""
+        return self._truth.classes
+
+    def truth_of(self, given: Any) -> FrameTruth | None:
+        """Return what is really in a frame, of the classes that are judged; None if unlabelled."""
+        found = self._truth.of(as_frame(given, self._names))
+        return None if found is None else judged_truth(found, self._common)
+
     def finish(self) -> Evaluation:
         """
         Return what came out.

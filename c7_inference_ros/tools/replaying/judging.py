@@ -62,6 +62,11 @@ class Judge:
         if result.model in self._evaluators:
             self._evaluators[result.model].add(result)
 
+    @property
+    def evaluators(self) -> Mapping[str, Evaluator]:
+        """What judges each model that is judged, by its name."""
+        return self._evaluators
+
     def finish(self) -> tuple[dict[str, Any] | None, list[str]]:
         """
         Return the figures by model, None without ground truth, and one line for each problem.

@@ -23,8 +23,10 @@ from contextlib import suppress
 import json
 from pathlib import Path
 from typing import Any
+from typing import Callable
 from typing import Iterable
 from typing import Iterator
+from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.config import NodeConfig
@@ -45,11 +47,14 @@ from c7_inference_ros.tools.replaying.annotated import Videos
 from c7_inference_ros.tools.replaying.detections_bag import DetectionsBag
 from c7_inference_ros.tools.replaying.judging import Judge
 from c7_inference_ros.tools.replaying.outputs import ANNOTATED
+from c7_inference_ros.tools.replaying.outputs import LINES
 from c7_inference_ros.tools.replaying.outputs import LinesWriter
 from c7_inference_ros.tools.replaying.outputs import OutputFolder
+from c7_inference_ros.tools.replaying.outputs import PAGE
 from c7_inference_ros.tools.replaying.outputs import REPORT
 from c7_inference_ros.tools.replaying.pacing import EVERY_FRAME
 from c7_inference_ros.tools.replaying.records import FrameResult
+from c7_inference_ros.tools.replaying.replay_page import replay_page
 from c7_inference_ros.tools.replaying.report import file_sha256
 from c7_inference_ros.tools.replaying.report import FinishedRun
 from c7_inference_ros.tools.replaying.report import report_dict
@@ -92,27 +97,33 @@ def replay_bag(request: ReplayRequest, console: Console) -> int:
             folder.begin()
             try:
                 run = _run(request, config, bag, streams, replay, judge, folder, progress)
-                return finish(run, folder, console)
+                return finish(run, folder, console, (lambda report: replay_page(
+                    report, folder.path / LINES, bag, streams, judge.evaluators, progress))
+                    if request.has_page else None)
             except BaseException as error:
                 folder.leave(' '.join(f'{type(error).__name__}: {error}'.split()))
                 raise
 
 
-def finish(run: FinishedRun, folder: OutputFolder, console: Console) -> int:
+def finish(run: FinishedRun, folder: OutputFolder, console: Console,
+           make_page: Callable[[Mapping[str, Any]], bytes] | None = None) -> int:
     """
     Write the report of a finished run, take the folder's mark away, and tell.
 
+    :param make_page: makes ``report.html`` of the report; None for none.
     :returns: the exit code.
     """
     exit_code = run.verdict()
     report = report_dict(run, exit_code)
     folder.write(REPORT, (json.dumps(report, indent=2, allow_nan=False) + '\n').encode())
+    if make_page is not None:
+        folder.write(PAGE, make_page(report))
     folder.complete()
     for problem in run.problems:
         console.warn(problem)
     for line in table_lines(run):
         console.result(line)
-    console.result(f'{folder.path / REPORT}')
+    console.result(f'{folder.path / (REPORT if make_page is None else PAGE)}')
     console.result_json(report)
     return exit_code
 

@@ -33,9 +33,10 @@ from c7_inference_ros.tools.replaying.records import FrameResult
 from c7_inference_ros.vision.labels import Labels
 
 MARKER = 'INCOMPLETE'
-REPORT, LINES, BAG, ANNOTATED = 'report.json', 'detections.jsonl', 'detections_bag', 'annotated'
+REPORT, PAGE, LINES = 'report.json', 'report.html', 'detections.jsonl'
+BAG, ANNOTATED = 'detections_bag', 'annotated'
 #: Everything that a replay writes into its folder; nothing else is ever removed there.
-NAMES = (MARKER, REPORT, 'report.html', LINES, f'{LINES}.part', BAG, f'{BAG}.part', ANNOTATED)
+NAMES = (MARKER, REPORT, PAGE, LINES, f'{LINES}.part', BAG, f'{BAG}.part', ANNOTATED)
 _MARKED = ('This replay has not come to its end, or is still at work: what lies in this folder is '
            'not whole.\n')
 

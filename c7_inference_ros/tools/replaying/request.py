@@ -55,6 +55,7 @@ class ReplayRequest:
         there is one.
     :param annotated: ``pictures``, ``video`` or empty.
     :param ground_truth: a COCO file, a topic, or ``BAG:/topic``; or empty.
+    :param has_page: whether ``report.html`` is written.
     :param is_overwriting: an earlier replay in the folder may be replaced.
     """
 
@@ -67,6 +68,7 @@ class ReplayRequest:
     topics: Mapping[str, str] = field(default_factory=dict)
     annotated: str = ''
     ground_truth: str = ''
+    has_page: bool = True
     is_overwriting: bool = False
 
     @property
@@ -95,7 +97,7 @@ def parse(argv: Sequence[str]) -> ReplayRequest:
         output=Path(values.output).expanduser(), node_name=values.node_name, mode=values.mode,
         rate=_rate(values.rate, values.mode), topics=_topics(values.topic),
         annotated=values.annotated, ground_truth=values.ground_truth,
-        is_overwriting=values.overwrite)
+        has_page=not values.no_html, is_overwriting=values.overwrite)
 
 
 def make_parser() -> CommandParser:
@@ -131,6 +133,9 @@ def make_parser() -> CommandParser:
     parser.add_argument('--ground-truth', metavar='FILE|TOPIC', default='',
                         help='what is really in the images: COCO JSON, a topic of the bag with '
                              'Detection2DArray, or BAG:/topic of another bag')
+    parser.add_argument('--no-html', action='store_true',
+                        help='leave report.html out, and with it the second look at the bag for '
+                             'its pictures')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace an earlier replay in DIR; other files in it stay')
     parser.add_argument('--json', action='store_true',
