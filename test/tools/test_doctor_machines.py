@@ -276,6 +276,14 @@ def test_middleware_that_is_not_installed(world, look):
     assert found['commands'] == ['export RMW_IMPLEMENTATION=rmw_fastrtps_cpp']
 
 
+def test_another_middleware_than_the_one_that_loads(world, look):
+    jazzy_pc(world)
+    world.install('rclpy', '7.1.1', absent=[], rmw='rmw_cyclonedds_cpp')
+    found = look()[1]['middleware']
+    assert found['verdict'] == 'warn'
+    assert found['text'] == 'rmw_cyclonedds_cpp is loaded, not rmw_fastrtps_cpp'
+
+
 @pytest.mark.parametrize('text, verdict, is_blocking', [
     ('0', 'ok', False), ('101', 'ok', False), ('102', 'warn', False), ('233', 'missing', True),
     ('-1', 'missing', True), ('seven', 'missing', True)])

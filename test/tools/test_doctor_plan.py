@@ -216,6 +216,11 @@ def test_providers_that_do_not_load(world, look):
     exit_code, found, report = look(providers('CUDAExecutionProvider'))
     assert exit_code == 0 and found['runtime'][0]['verdict'] == 'warn'
     assert {row['place'] for row in report['memory']['rows'] if row['predicted_bytes']} == {'host'}
+    world.install('onnxruntime', '1.23.2', available=KNOWN, known=KNOWN)
+    world.providers['CUDAExecutionProvider'] = Library(
+        'onnxruntime', 'ok', values={'loaded': [CPU]})  # without a word
+    exit_code, found, report = look(providers('CUDAExecutionProvider', fallback=False))
+    assert exit_code == 1 and 'did not load' in refused(found, 'runtime')[0]
     del world.providers['CUDAExecutionProvider']
     exit_code, found, report = look(providers('CUDAExecutionProvider'))
     rows = {(row['name'], row['place']): row for row in report['memory']['rows']}
@@ -373,6 +378,9 @@ def test_two_engines_share_their_activations(monkeypatch, tmp_path):
     assert sizes['shared activations'] == 3 * MIB
     own = {name: size for name, size in sizes.items() if name.endswith('fp32')}
     assert own == {name: size for name, size in real.items() if name in own} and len(own) == 3
+    # In host memory, too: the plan is gone once an engine is loaded.
+    assert [row.predicted_bytes for row in budget.table() if row.place == 'host'] == [
+        row.predicted_bytes for row in bench.budget.table() if row.place == 'host']
     runtime.close()
     assert ORIN.version == '10.3.0'
 
