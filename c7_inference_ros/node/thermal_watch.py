@@ -21,6 +21,7 @@ import time
 from typing import Callable
 
 from c7_inference_ros.errors import ConfigurationError
+from c7_inference_ros.node.thermal_log import ThermalLog
 from c7_inference_ros.node.zone_topics import ZoneTopics
 from c7_inference_ros.parameter_groups import ThermalConfig
 from c7_inference_ros.pipeline.activation import check_heat
@@ -64,8 +65,7 @@ class ThermalWatch:
         self._wake = wake
         self._shedder: LoadShedder | None = None
         self._topics = ZoneTopics(node, ())
-        self._lost: set[str] = set()  # devices, as far as the log knows
-        self._throttling: set[str] = set()
+        self._log = ThermalLog(node.get_logger(), lambda: self._config.policy == SHED)
         self._judged: ThermalState | None = None
         self._warned: dict[str, DeviceState] = {}  # by device, the last state with warnings
         self._shown: set[tuple[str, bool, bool]] = set()
@@ -162,8 +162,9 @@ class ThermalWatch:
 
     def _start(self) -> ThermalStatePublisher:
         log = self._node.get_logger()
-        for memory in (self._lost, self._throttling, self._warned, self._shown):
-            memory.clear()
+        self._log.forget()
+        self._warned.clear()
+        self._shown.clear()
         reasons: list[str] = []
         source = select_source(self._config.sysfs_root, on_reason=reasons.append)
         if not isinstance(source, NullSource):  # whose reason the warning of the loss has
@@ -179,6 +180,7 @@ class ThermalWatch:
             self._judge(state)
         finally:
             self._topics.publish(state, time.monotonic_ns())
+            self._log.state(state)
         self._warned.update(
             {device.name: device for device in state.devices if device.warnings})
         shown = {(device.name, device.is_telemetry_available, device.is_throttling)
@@ -194,25 +196,8 @@ class ThermalWatch:
             shedder.update(state)
 
     def _on_transition(self, before: DeviceState, after: DeviceState) -> None:
-        """Log what changed for the user, once, and show it at once."""
-        log, name, sheds = self._node.get_logger(), after.name, self._config.policy == SHED
-        if not after.is_telemetry_available:
-            self._lost.add(name)
-            log.warning(f'no temperature of {name} is known, throttling would not be seen'
-                        f'{" and load that is shed stays shed" if sheds else ""}: '
-                        + '; '.join(after.faults))
-        elif name in self._lost:
-            self._lost.remove(name)
-            log.info(f'the temperature of {name} is known again')
-        if after.is_throttling and name not in self._throttling:
-            self._throttling.add(name)
-            log.warning(f'{name} throttles because of heat, inference takes longer'
-                        f'{"" if sheds else " and thermal.policy observe sheds nothing"}: '
-                        + '; '.join(after.throttle_reasons))
-        elif after.is_telemetry_available and not after.is_throttling and (
-                name in self._throttling):
-            self._throttling.remove(name)
-            log.info(f'{name} no longer throttles')
+        """Log what changed for the user, and show it at once."""
+        self._log.transition(after)
         self._wake()
 
 

@@ -171,7 +171,8 @@ def test_a_throttling_jetson_shows_within_a_second(nano):
         client, 'temperature jetson',
         lambda is_on: board.set_cooling('gpu-throttle-alert', int(is_on)), rounds=2)) < PROMISE_S
     lines = [line for line in process.lines() if 'jetson throttles because of heat' in line]
-    assert len(lines) == 2 and 'gpu-throttle-alert' in lines[0]
+    # To a reader the board throttled on: it was free of it for a moment only.
+    assert len(lines) == 1 and 'gpu-throttle-alert' in lines[0]
 
 
 def test_an_event_between_two_messages_is_shown_for_a_while(nano):
