@@ -362,13 +362,12 @@ def test_a_board_that_heats_up_and_cools_down_sheds_and_recovers_without_flappin
     detections.wait(3)
     report = client.report(SHEDDING, at_level(0, heat='cool'))
     assert report['temperature jetson'].level == OK
-    since, began = len(client.diagnostics.messages), time.monotonic()
+    since = len(client.diagnostics.messages)
     throttled = []
-    while (now := (time.monotonic() - began) * 27.0) < 120.0:  # 4.4 seconds
-        throttled.append(ramp.advance(now).is_throttling)
-        client.spin(0.03)
+    for number in range(1, 41):  # a busy machine takes longer, and skips nothing
+        throttled.append(ramp.advance(3.0 * number).is_throttling)
+        client.spin(0.1)
     assert any(throttled) and not throttled[-1]
-    ramp.advance(120.0)
     client.status(SHEDDING, at_level(0, heat='cool'))
     messages = list(client.statuses(since))
     levels = levels_of(client, since)
@@ -387,6 +386,7 @@ def test_a_board_that_heats_up_and_cools_down_sheds_and_recovers_without_flappin
                           if is_throttling)
     assert shown[first_throttle][0] >= 1
     assert all(is_throttling <= is_error for _, is_throttling, is_error in shown)
+    process.wait_for_line('jetson no longer throttles')
     lines = [line for line in process.lines() if 'jetson throttles because of heat' in line
              or 'jetson no longer throttles' in line]
     assert [line.split(']')[0] for line in lines] == ['[WARN', '[INFO']
