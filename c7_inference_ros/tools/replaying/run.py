@@ -57,6 +57,8 @@ from numpy.typing import NDArray
 #: Most durations that are kept of each stage: an hour and a half of 20 images a second.
 MAX_DURATIONS = 100_000
 _RELEASE_TIMEOUT_S = 5.0
+#: An image that is in no account is settled by then, unless there is a bug.
+_IDLE_LOOKS = 50
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,13 @@ class Replay:
         self._look()
 
     def _wait_for_all(self) -> None:
+        idle_looks = 0
         while not self._ledger.wait_for_all(LOOK_S):
             self._look()
+            is_idle = not any(one.in_flight for one in self._ledger.snapshot().values())
+            idle_looks = idle_looks + 1 if is_idle else 0
+            if idle_looks > _IDLE_LOOKS:
+                raise RuntimeError('an image was lost on its way, no account has it')
 
     def _pass_on(self, sink: Callable[[FrameResult], None]) -> None:
         for result in self._ledger.settled():
