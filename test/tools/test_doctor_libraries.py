@@ -84,9 +84,9 @@ def test_a_library_that_hangs(install, tmp_path):
                      f'open({str(mark)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")\n'
                      f'time.sleep(60)\n')
     began = time.monotonic()
-    found = ask_library('torch', timeout_s=2.0)
-    assert time.monotonic() - began < 20.0
-    assert found.state == 'hung' and 'did not answer within 2 s (step: import)' in found.problem
+    found = ask_library('torch', timeout_s=6.0)
+    assert time.monotonic() - began < 40.0
+    assert found.state == 'hung' and 'did not answer within 6 s (step: import)' in found.problem
     assert 'dmesg' in explain(found, REMEDIES)[1][0]
     for pid in map(int, mark.read_text().split()):
         # Neither it nor its child goes on; a zombie of init's does nothing any more.

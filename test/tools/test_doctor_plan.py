@@ -228,6 +228,16 @@ def test_providers_that_do_not_load(world, look):
     assert 'weights while loading' in rows['person_ssdlite', 'host']['items']
 
 
+def test_a_precision_that_the_provider_cannot(world, look):
+    jazzy_pc(world)
+    world.install('onnxruntime', '1.23.2', available=KNOWN, known=KNOWN)
+    parameters = providers('TensorrtExecutionProvider')
+    assert look(parameters)[0] == 0
+    parameters['models']['detector'] = {**PERSON_SETTINGS, 'precision': 'mixed'}
+    exit_code, found, _ = look(parameters)
+    assert exit_code == 1 and "found precision 'mixed'" in refused(found, 'model detector')[0]
+
+
 def test_what_runs_decides_what_is_needed(world, look):
     jazzy_pc(world)
     world.libraries['onnxruntime'] = Library('onnxruntime', 'absent')
