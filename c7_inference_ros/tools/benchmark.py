@@ -90,7 +90,7 @@ def _run(arguments: Arguments, console: Console) -> int:
     for problem in pictures.problems:
         console.warn(problem)
     try:
-        with console.progress(PROGRAM) as progress:
+        with console.progress('measuring') as progress:
             outcome = run_benchmark(subjects, absent, pictures, arguments.plan, arguments.loads,
                                     limits, progress.update)
     except NothingToMeasureError as error:

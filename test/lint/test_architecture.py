@@ -55,7 +55,8 @@ HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tens
          'onnxruntime': {'runtime', 'engines'}, 'torch': {'runtime/pytorch/runtime.py'},
          'cryptography': {'engines/trust/signature.py'},
          'pynvml': {'thermal/nvml_library.py'},
-         'cv2': {'vision', 'tools'}, 'cv_bridge': {'vision/message_image.py'}, 'yaml': {'runtime', 'tools'},
+         'cv2': {'vision', 'tools'}, 'cv_bridge': {'vision/message_image.py'},
+         'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
          'tqdm': {'tools'}, 'matplotlib': {'tools'}}
 MAX_LINES = 350

@@ -67,6 +67,7 @@ QUICK = ('--samples', 20, '--warm-up', 2, '--loads', 2)
 
 def test_the_shipped_detector_on_real_pictures(capsys, tmp_path):
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    pytest.importorskip('matplotlib', reason='matplotlib is not installed')
     if not COCO.is_dir():
         pytest.skip('shared/data/coco_val_subset is not here')
     limits = tmp_path / 'limits.yaml'

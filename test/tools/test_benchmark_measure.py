@@ -160,7 +160,7 @@ def test_everything_is_measured_in_turn_and_the_warm_up_does_not_count(tmp_path)
         for bench in benches:
             bench.release()
             bench.release()
-    assert told[-1] == ('measure', 1000, 1000)
+    assert told[-1] == ('samples', 1000, 1000)
     assert [bench.models.pipelines['detector'].handle.is_released for bench in benches] == [
         True, True]
 

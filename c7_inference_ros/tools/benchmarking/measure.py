@@ -221,7 +221,7 @@ def measure(benches: Sequence[Bench], images: Sequence[SourceImage], plan: Plan,
         elapsed_s = (clock_ns() - began_ns) / 1e9
         share = min(done / plan.samples,
                     elapsed_s / plan.duration_s if plan.duration_s > 0.0 else 1.0)
-        tell('measure', min(1000, int(share * 1000)), 1000)
+        tell('samples', min(1000, int(share * 1000)), 1000)
     return began_ns, elapsed_s
 
 

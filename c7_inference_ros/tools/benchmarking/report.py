@@ -125,8 +125,8 @@ def _subject(subject: SubjectResult, doubts: list[str]) -> Iterator[str]:
     for warning in subject.warnings:
         yield f'  note: {warning}'
     for name, model in subject.models.items():
-        for doubt in doubts:
-            yield f'  DOUBTFUL FIGURES: {doubt}'
+        if doubts:
+            yield f'  DOUBTFUL FIGURES: {"; ".join(doubts)}'
         rows = [_row(stage, model.stages[stage], '') for stage in STAGES]
         rows += [_row(f'raw: {loop.name}', model.raw[loop.name],
                       _ratio(model.ratios[loop.name])) for loop in model.loops.loops]
