@@ -259,6 +259,17 @@ def marks(data):
             if (np.abs(picture - color).max(axis=2) < 40).sum() > 100}
 
 
+def test_frames_between_drops_are_seen_in_the_plot(two):
+    lines = two.lines
+    for line in lines:
+        if line['index'] % 2:
+            line.update(dropped='overwritten', detections=[])
+    # In the plot of the rear camera, the last one: each of its two frames, and the legend.
+    points = [len(re.findall('<use[^>]*#0086c9', Page(page(two.report, one)).source.split(
+        '<svg')[-1])) for one in (two.lines, lines)]
+    assert points == [0, 3]
+
+
 def test_a_page_is_the_same_every_time(two):
     assert page(two.report, two.lines) == page(two.report, two.lines)
 
@@ -318,6 +329,7 @@ def test_a_browser_shows_the_page(two, tmp_path, width):
         check=True, capture_output=True, timeout=120)
     pixels = cv2.imread(str(picture))
     assert pixels.shape[1] == width
-    # A plot, in one of its own colours, and text to the end of what is high enough.
-    assert (np.abs(pixels.astype(int) - (201, 134, 0)).max(axis=2) < 12).sum() > 500
-    assert len(np.unique(pixels[:3000].reshape(-1, 3), axis=0)) > 100
+    # Plots in their own colours, whose signs are a hundred pixels at least, and the frames.
+    for color in ((201, 134, 0), (0, 94, 213)):
+        assert (np.abs(pixels.astype(int) - color).max(axis=2) < 12).sum() > 100
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100

@@ -80,7 +80,7 @@ class Plots:
             axes.invert_yaxis()
             axes.grid(axis='y', visible=False)
             axes.set_xlabel('milliseconds')
-            axes.legend(ncols=4, loc='lower right', bbox_to_anchor=(1.0, 1.0))
+            axes.legend(ncols=4, loc='lower left', bbox_to_anchor=(0.0, 1.0))
         return self._svg(draw, 0.9 + 0.42 * len(names), 'percentiles of every stage')
 
     def latency(self, stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -108,7 +108,7 @@ class Plots:
             for axes in (left, right):
                 axes.locator_params(nbins=6)
             figure.legend(*left.get_legend_handles_labels(), ncols=len(stages),
-                          loc='outside upper right')
+                          loc='outside upper left')
         return self._svg(draw, 3.3, 'latency over time and its distribution')
 
     def detections(self, timelines: Timelines, stream: tuple[str, str]) -> str:
@@ -119,10 +119,12 @@ class Plots:
 
         def draw(figure: Any) -> None:
             axes = figure.subplots()
-            marker = 'o' if len(bins) < 3 else None
+            # A frame between two that were dropped has no line to lie on.
+            is_broken = len(bins) < 3 or any(None in values for values in rows.values())
             for (name, values), color in zip(rows.items(), COLORS):
                 axes.plot(seconds, [math.nan if value is None else value for value in values],
-                          color=color, linewidth=1.5, marker=marker, label=_legend(name))
+                          color=color, linewidth=1.5, marker='o' if is_broken else None,
+                          markersize=3.5, label=_legend(name))
             dropped = [(at, one.dropped / one.frames) for at, one in zip(seconds, bins)
                        if one.dropped]
             top = max((value for values in rows.values() for value in values

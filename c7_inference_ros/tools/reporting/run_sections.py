@@ -50,13 +50,14 @@ def header(report: Mapping[str, Any]) -> Html:
     bag = report['bag']
     seconds = (bag['end_ns'] - bag['start_ns']) / 1e9
     is_good = report['exit_code'] == 0
-    frames = sum(one['received'] for models in report['counts'].values()
-                 for one in models.values())
+    accounts = [one for models in report['counts'].values() for one in models.values()]
+    frames = sum(one['received'] for one in accounts)
+    dropped = sum(sum(one['dropped'].values()) for one in accounts)
     mode = report['mode'] + (f', {report["rate"]:g} recorded seconds in a second'
                              if report.get('rate') else '')
     return joined((
         tag('h1', f'{report["program"]}: {bag["name"]}'),
-        tag('p', 'Good: the run came to its end and nothing failed.' if is_good else
+        tag('p', 'Good: the run came to its end, and no model failed on a frame.' if is_good else
             f'Not good (exit code {report["exit_code"]}): see the problems and the drops below.',
             class_=f'verdict {"good" if is_good else "bad"}'),
         _problems(report),
@@ -66,6 +67,7 @@ def header(report: Mapping[str, Any]) -> Html:
             ('Recorded', f'{_time(bag["start_ns"])}, {seconds:.2f} s'),
             ('Mode', mode),
             ('Frames, each for each model', frames),
+            ('Dropped', f'{dropped} ({100 * dropped / frames:.1f} %)' if dropped else 0),
             *((('Latest image', f'{milliseconds(report["late_max_ms"])} ms after its time'),)
               if report.get('late_max_ms') else ()))),
         table(('Camera', 'Topic', 'Type', 'Images'), (
