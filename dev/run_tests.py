@@ -15,11 +15,11 @@
 """
 Run all tests of the package and sum them up.
 
-The whole suite runs in the environment that this is called in: first the tests of the parts that
-need no ROS, on all cores, then the others, which share the middleware of the machine, one by one.
-The first ones then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson, but for those
-marked `long`; those that build engines also with the API of TensorRT 10; and where the variable
-TORCH is set to anything but 0, those that need PyTorch. Arguments go to pytest; with a file or
+The whole suite runs in the environment that this is called in: first the tests that need no ROS,
+on all cores, then the others, which share the middleware of the machine, one by one. Those of the
+core then run with NumPy 2, and on Python 3.10 with NumPy 1 as on a Jetson, but for those marked
+`long`; those that build engines also with the API of TensorRT 10; and where the variable TORCH is
+set to anything but 0, those that need PyTorch. Arguments go to pytest; with a file or
 folder of tests among them, only these run, in one environment.
 """
 
@@ -36,6 +36,8 @@ import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / '.build' / 'test'
+# The folders of tests that start nodes, or build what other tests use.
+ONE_BY_ONE = ('demo', 'dev', 'launch', 'node')
 # Whether a run was good, and its line of the summary.
 Result = tuple[bool, str]
 # The folders of tests that import neither ROS nor a message package.
@@ -113,9 +115,11 @@ def main() -> int:
         folders = sorted(path.name for path in (ROOT / 'test').iterdir()
                          if any(path.glob('**/test_*.py')))
         core = [f'test/{name}' for name in CORE]
-        others = [f'test/{name}' for name in folders if name not in CORE]
-        results = [run_suite('core', sys.executable, core, [*workers(arguments), *arguments]),
-                   run_suite('all others', sys.executable, others, arguments)]
+        first = [f'test/{name}' for name in folders if name not in ONE_BY_ONE]
+        others = [f'test/{name}' for name in folders if name in ONE_BY_ONE]
+        results = [run_suite('all without ROS', sys.executable, first,
+                             [*workers(arguments), *arguments]),
+                   run_suite('all with ROS', sys.executable, others, arguments)]
         jobs = [lambda: run_core('core with NumPy 2', 'numpy2', core, arguments),
                 lambda: run_core('core on Python 3.10', 'py310', core, arguments),
                 lambda: run_marked('builder API of TensorRT 10', 'rtx14',

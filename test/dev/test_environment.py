@@ -159,10 +159,11 @@ class TestSuites:
 
     def test_every_folder_runs_once_in_the_main_environment(self, ran, monkeypatch):
         suites = self.run(ran, monkeypatch, '0')
-        ran = [*suites['core'][1], *suites['all others'][1]]
+        ran = [*suites['all without ROS'][1], *suites['all with ROS'][1]]
         assert sorted(ran) == sorted({f'test/{path.relative_to(ROOT / "test").parts[0]}'
                                       for path in (ROOT / 'test').rglob('test_*.py')})
-        assert '-m' not in suites['core'][2] and '-n' not in suites['all others'][2]
+        assert '-m' not in suites['all without ROS'][2]
+        assert '-n' not in suites['all with ROS'][2]
 
     @pytest.mark.parametrize('arguments', [[], ['-x'], ['-s'], ['--pdb']])
     def test_the_core_uses_every_core_where_output_is_captured(self, monkeypatch, arguments):
