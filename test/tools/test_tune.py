@@ -194,6 +194,11 @@ def test_files_are_only_replaced_when_told(bench, capsys):
     assert tune(bench, '--overwrite', output='p.yaml') == GOOD
     assert (bench / 'p.yaml').read_bytes() == before.replace(b'0.4', b'0.17')
     assert (bench / 'p.yaml').stat().st_mode & 0o777 == 0o640
+    # Through a link, which stays one.
+    (bench / 'p.yaml').write_bytes(before)
+    assert tune(bench, '--overwrite', output='link.yaml') == GOOD
+    assert (bench / 'link.yaml').is_symlink()
+    assert (bench / 'p.yaml').read_bytes() == before.replace(b'0.4', b'0.17')
     # Nothing is better any more: the same file.
     assert tune(bench) == BAD_INPUT
     assert tune(bench, '--overwrite') == GOOD
