@@ -176,6 +176,20 @@ def test_what_can_be_compared_is_and_the_rest_is_named(capsys, tmp_path):
     assert 'deserialise_p95_s' not in [one['limit'] for one in report['limits']]
 
 
+def test_a_precision_is_no_label_for_what_the_cpu_runs_instead(capsys, tmp_path):
+    ort = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    if 'TensorrtExecutionProvider' in ort.get_available_providers():
+        pytest.skip('this ONNX Runtime has the TensorRT provider')
+    path = parameters(tmp_path, models__detector__decoder='ssd',
+                      models__detector__path=str(ROOT / 'models/person_ssdlite.onnx'),
+                      execution_providers=['TensorrtExecutionProvider', 'CPUExecutionProvider'])
+    code, _, err = run(capsys, '--params-file', path, '--sizes', '64x48', '--compare',
+                       'precision=fp16,int8', *QUICK)
+    assert code == 1 and len(err) == 2
+    assert err[0].startswith('benchmark: onnx_trt_ep fp16 cannot be measured here: '
+                             'TensorrtExecutionProvider did not load: ')
+
+
 def test_two_subjects_are_compared_as_ratios(capsys, scripted, tmp_path, monkeypatch):
     """The scripts differ by runtime name only; the second runs the slower one."""
     from c7_inference_ros.tools.benchmarking import subjects
