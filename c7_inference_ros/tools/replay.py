@@ -19,6 +19,8 @@ Run the models of a parameter file over the images of a bag.
 
     replay BAG --params-file p.yaml --output DIR
     replay BAG --params-file p.yaml --output DIR --mode real-time
+    replay BAG --params-file p.yaml --output DIR --baseline report.json
+    replay BAGS --params-file p.yaml --output DIR --jobs 4
 
 The page for users is ``docs/replay.md``.
 """
@@ -30,6 +32,8 @@ from typing import Sequence
 
 from c7_inference_ros.tools.command_line import run_command
 from c7_inference_ros.tools.console import Console
+from c7_inference_ros.tools.replaying.many_bags import replay_bags
+from c7_inference_ros.tools.replaying.more_options import ManyRequest
 from c7_inference_ros.tools.replaying.one_bag import replay_bag
 from c7_inference_ros.tools.replaying.outputs import MARKER
 from c7_inference_ros.tools.replaying.request import parse
@@ -48,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str], console: Console) -> int:
-    return replay_bag(parse(argv), console)
+    request = parse(argv)
+    if isinstance(request, ManyRequest):
+        return replay_bags(request, console)
+    return replay_bag(request, console)
 
 
 if __name__ == '__main__':

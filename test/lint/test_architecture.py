@@ -58,7 +58,7 @@ HEAVY = {'tensorrt': {'engines/tensorrt_api.py'}, 'tensorrt_rtx': {'engines/tens
          'cv2': {'vision', 'tools'}, 'cv_bridge': {'vision/message_image.py'},
          'yaml': {'runtime', 'tools'},
          'onnx': {'runtime', 'engines'}, 'rosbags': {'tools'}, 'pycocotools': {'tools'},
-         'tqdm': {'tools'}, 'matplotlib': {'tools'}}
+         'tqdm': {'tools'}, 'matplotlib': {'tools'}, 'distributed': {'tools'}}
 MAX_LINES = 350
 
 

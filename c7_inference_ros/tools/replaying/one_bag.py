@@ -20,6 +20,7 @@ from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
+from functools import partial
 import json
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ from c7_inference_ros.errors import ImageError
 from c7_inference_ros.pipeline.model_lookup import find_model
 from c7_inference_ros.tools.bags.reader import Bag
 from c7_inference_ros.tools.bags.reader import open_bag
+from c7_inference_ros.tools.benchmarking.other_load import LoadWatch
 from c7_inference_ros.tools.console import Console
 from c7_inference_ros.tools.console import Progress
 from c7_inference_ros.tools.node_parameters import load_parameter_file
 from c7_inference_ros.tools.replaying.annotated import draw_all
 from c7_inference_ros.tools.replaying.annotated import Pictures
 from c7_inference_ros.tools.replaying.annotated import Videos
+from c7_inference_ros.tools.replaying.baseline import Baseline
+from c7_inference_ros.tools.replaying.changed_frames import changed_frames
 from c7_inference_ros.tools.replaying.detections_bag import DetectionsBag
 from c7_inference_ros.tools.replaying.judging import Judge
 from c7_inference_ros.tools.replaying.outputs import ANNOTATED
@@ -87,6 +91,7 @@ def replay_bag(request: ReplayRequest, console: Console) -> int:
         for stream in streams:
             if stream.note:
                 console.say(stream.note)
+        baseline = _baseline(request, config, bag)
         pacing = request.pacing()
         with console.progress(f'replaying {request.bag.name}') as progress:
             replay = stack.enter_context(Replay(config, streams, pacing))
@@ -96,9 +101,11 @@ def replay_bag(request: ReplayRequest, console: Console) -> int:
             _warm_up(bag, streams)
             folder.begin()
             try:
-                run = _run(request, config, bag, streams, replay, judge, folder, progress)
+                run = _run(request, config, bag, streams, replay, judge, baseline, folder,
+                           progress)
                 return finish(run, folder, console, (lambda report: replay_page(
-                    report, folder.path / LINES, bag, streams, judge.evaluators, progress))
+                    report, folder.path / LINES, bag, streams, judge.evaluators, progress,
+                    changed_frames(report, folder.path / LINES, bag, streams)))
                     if request.has_page else None)
             except BaseException as error:
                 folder.leave(' '.join(f'{type(error).__name__}: {error}'.split()))
@@ -113,8 +120,11 @@ def finish(run: FinishedRun, folder: OutputFolder, console: Console,
     :param make_page: makes ``report.html`` of the report; None for none.
     :returns: the exit code.
     """
-    exit_code = run.verdict()
-    report = report_dict(run, exit_code)
+    report = report_dict(run, run.verdict())
+    comparison = run.compare(report) if run.compare else None
+    if comparison is not None:
+        comparison.put_into(report)
+    exit_code: int = report['exit_code']
     folder.write(REPORT, (json.dumps(report, indent=2, allow_nan=False) + '\n').encode())
     if make_page is not None:
         folder.write(PAGE, make_page(report))
@@ -123,13 +133,17 @@ def finish(run: FinishedRun, folder: OutputFolder, console: Console,
         console.warn(problem)
     for line in table_lines(run):
         console.result(line)
+    if comparison is not None:
+        for line in comparison.lines():
+            console.result(line)
     console.result(f'{folder.path / (REPORT if make_page is None else PAGE)}')
     console.result_json(report)
     return exit_code
 
 
 def _run(request: ReplayRequest, config: NodeConfig, bag: Bag, streams: Sequence[CameraStream],
-         replay: Replay, judge: Judge, folder: OutputFolder, progress: Progress) -> FinishedRun:
+         replay: Replay, judge: Judge, baseline: Baseline | None, folder: OutputFolder,
+         progress: Progress) -> FinishedRun:
     labels = replay.labels
     tally = Tally(labels)
     with closing(LinesWriter(folder, labels)) as lines:
@@ -141,7 +155,9 @@ def _run(request: ReplayRequest, config: NodeConfig, bag: Bag, streams: Sequence
                 lines(result)
                 detections(result)
 
+            watch = LoadWatch()
             measured = replay.run(_images(bag, streams, progress, 'images'), take)
+            other_load = watch.finish()
         lines.complete()
     evaluation, doubts = judge.finish()
     problems = [*bag.problems, *tally.problems(), *measured.bugs, *doubts]
@@ -151,7 +167,9 @@ def _run(request: ReplayRequest, config: NodeConfig, bag: Bag, streams: Sequence
         program=PROGRAM, bag=_bag_facts(request, bag), mode=request.mode,
         rate=0.0 if request.mode == EVERY_FRAME else request.rate, config=config,
         streams=streams, labels=labels, models=_model_facts(config, replay), measured=measured,
-        detections=tally.detections(), problems=problems, evaluation=evaluation)
+        detections=tally.detections(), problems=problems, other_load=other_load,
+        evaluation=evaluation, compare=None if baseline is None else partial(
+            baseline.compare, lines_path=lines.path, limits=request.limits))
 
 
 def _annotate(request: ReplayRequest, config: NodeConfig, bag: Bag,
@@ -209,6 +227,19 @@ def _chosen(config: NodeConfig, request: ReplayRequest) -> dict[str, str]:
                 f'{config.camera_names[0]}={topics[""]}')
         topics.setdefault(config.camera_names[0], topics.pop(''))
     return topics
+
+
+def _baseline(request: ReplayRequest, config: NodeConfig, bag: Bag) -> Baseline | None:
+    if request.baseline is None:
+        return None
+    baseline = Baseline(request.baseline)
+    if baseline.path.resolve().parent == request.output.resolve():
+        raise ConfigurationError(f'--baseline {baseline.path} lies in --output {request.output} '
+                                 f'and would be replaced; choose another output')
+    baseline.check(_bag_facts(request, bag), request.mode,
+                   0.0 if request.mode == EVERY_FRAME else request.rate,
+                   {camera: config.models_of(camera) for camera in config.camera_names})
+    return baseline
 
 
 def _bag_facts(request: ReplayRequest, bag: Bag) -> dict[str, Any]:

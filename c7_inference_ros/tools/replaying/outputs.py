@@ -35,8 +35,11 @@ from c7_inference_ros.vision.labels import Labels
 MARKER = 'INCOMPLETE'
 REPORT, PAGE, LINES = 'report.json', 'report.html', 'detections.jsonl'
 BAG, ANNOTATED = 'detections_bag', 'annotated'
+#: What the results were made of, for a run over several bags that goes on.
+INPUTS = 'inputs.json'
 #: Everything that a replay writes into its folder; nothing else is ever removed there.
-NAMES = (MARKER, REPORT, PAGE, LINES, f'{LINES}.part', BAG, f'{BAG}.part', ANNOTATED)
+NAMES = (MARKER, REPORT, PAGE, LINES, f'{LINES}.part', BAG, f'{BAG}.part', ANNOTATED,
+         INPUTS)
 _MARKED = ('This replay has not come to its end, or is still at work: what lies in this folder is '
            'not whole.\n')
 

@@ -23,18 +23,23 @@ from dataclasses import is_dataclass
 import hashlib
 from pathlib import Path
 from typing import Any
+from typing import Callable
 from typing import Iterator
 from typing import Mapping
 from typing import Sequence
 
 from c7_inference_ros.config import NodeConfig
 from c7_inference_ros.pipeline.accounting import DropReason
+from c7_inference_ros.tools.benchmarking.other_load import OtherLoad
 from c7_inference_ros.tools.console import GOOD
 from c7_inference_ros.tools.console import NO
 from c7_inference_ros.tools.console import table
+from c7_inference_ros.tools.replaying.baseline import Comparison
+from c7_inference_ros.tools.replaying.confidence import percentile_range
 from c7_inference_ros.tools.replaying.judging import EVALUATION_HEADER
 from c7_inference_ros.tools.replaying.judging import evaluation_rows
 from c7_inference_ros.tools.replaying.latency import courses
+from c7_inference_ros.tools.replaying.latency_gate import machine_facts
 from c7_inference_ros.tools.replaying.records import FrameResult
 from c7_inference_ros.tools.replaying.run import Measured
 from c7_inference_ros.tools.replaying.streams import CameraStream
@@ -63,7 +68,9 @@ class FinishedRun:
     :param measured: counts, durations and conditions.
     :param detections: what was found, by model.
     :param problems: what went wrong on the way, one line each.
+    :param other_load: what other programs took meanwhile.
     :param evaluation: figures by model; None without ground truth.
+    :param compare: compares the report with a baseline; None without one.
     """
 
     program: str
@@ -77,7 +84,9 @@ class FinishedRun:
     measured: Measured
     detections: Mapping[str, Mapping[str, Any]]
     problems: Sequence[str]
+    other_load: OtherLoad
     evaluation: Mapping[str, Any] | None = None
+    compare: Callable[[Mapping[str, Any]], Comparison] | None = None
 
     def verdict(self) -> int:
         """
@@ -153,7 +162,8 @@ def report_dict(run: FinishedRun, exit_code: int) -> dict[str, Any]:
             'dropped': {reason.value: count for reason, count in account.dropped.items()}}
     stages = {model: {stage: None if found is None else {
         'p50': _ms(found.p50), 'p95': _ms(found.p95), 'p99': _ms(found.p99),
-        'max': _ms(found.max), 'count': found.count} for stage, found in every.items()}
+        'max': _ms(found.max), 'count': found.count,
+        'p95_range': _p95_range(run, model, stage)} for stage, found in every.items()}
         for model, every in run.measured.stages.items()}
     return {
         'schema': SCHEMA, 'program': run.program, 'bag': dict(run.bag), 'mode': run.mode,
@@ -162,10 +172,12 @@ def report_dict(run: FinishedRun, exit_code: int) -> dict[str, Any]:
         'streams': [{'camera': stream.camera, 'topic': stream.topic, 'type': stream.msgtype,
                      'images': stream.count, 'note': stream.note} for stream in run.streams],
         'models': {name: dict(facts) for name, facts in run.models.items()},
-        'conditions': run.measured.conditions.as_dict(),
+        'machine': machine_facts(), 'conditions': run.measured.conditions.as_dict(),
+        'other_load': run.other_load.as_dict(),
         'counts': counts, 'stages_ms': stages,
         'latency_ms': courses(run.measured.durations), 'detections': dict(run.detections),
-        'evaluation': run.evaluation, 'problems': list(run.problems), 'exit_code': exit_code}
+        'evaluation': run.evaluation, 'baseline': None,
+        'problems': list(run.problems), 'exit_code': exit_code}
 
 
 def table_lines(run: FinishedRun) -> Iterator[str]:
@@ -185,6 +197,7 @@ def table_lines(run: FinishedRun) -> Iterator[str]:
         yield from table(rows, ('MODEL', 'STAGE', 'P50 MS', 'P95 MS', 'P99 MS', 'MAX MS',
                                 'FRAMES'))
         yield from (f'measured on {line}' for line in run.measured.conditions.lines())
+        yield from (f'meanwhile {line}' for line in run.other_load.warnings())
         yield ''
     for model, seen in run.detections.items():
         classes = ', '.join(f'{name} {count}' for name, count in seen['by_class'].items())
@@ -222,6 +235,11 @@ def file_sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _p95_range(run: FinishedRun, model: str, stage: str) -> list[float | None]:
+    return [None if end is None else _ms(end)
+            for end in percentile_range(run.measured.durations[model][stage])]
 
 
 def _ms(seconds: float) -> float:

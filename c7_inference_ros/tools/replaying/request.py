@@ -26,6 +26,12 @@ from typing import Sequence
 from c7_inference_ros.errors import ConfigurationError
 from c7_inference_ros.resources import share_folder
 from c7_inference_ros.tools.command_line import CommandParser
+from c7_inference_ros.tools.replaying.baseline import Limits
+from c7_inference_ros.tools.replaying.more_options import add_gate_options
+from c7_inference_ros.tools.replaying.more_options import add_run_options
+from c7_inference_ros.tools.replaying.more_options import limits_of
+from c7_inference_ros.tools.replaying.more_options import many_of
+from c7_inference_ros.tools.replaying.more_options import ManyRequest
 from c7_inference_ros.tools.replaying.pacing import EVERY_FRAME
 from c7_inference_ros.tools.replaying.pacing import EveryFrame
 from c7_inference_ros.tools.replaying.pacing import MODES
@@ -57,6 +63,8 @@ class ReplayRequest:
     :param ground_truth: a COCO file, a topic, or ``BAG:/topic``; or empty.
     :param has_page: whether ``report.html`` is written.
     :param is_overwriting: an earlier replay in the folder may be replaced.
+    :param baseline: report of an earlier replay that this one is compared with; or None.
+    :param limits: what is no regression then.
     """
 
     bag: Path
@@ -70,6 +78,8 @@ class ReplayRequest:
     ground_truth: str = ''
     has_page: bool = True
     is_overwriting: bool = False
+    baseline: Path | None = None
+    limits: Limits = Limits()
 
     @property
     def node(self) -> str:
@@ -82,22 +92,26 @@ class ReplayRequest:
         return EveryFrame() if self.mode == EVERY_FRAME else RealTime(self.rate)
 
 
-def parse(argv: Sequence[str]) -> ReplayRequest:
+def parse(argv: Sequence[str]) -> ReplayRequest | ManyRequest[ReplayRequest]:
     """
     Read the command line.
 
     :raises ConfigurationError: it cannot be understood.
     :raises SystemExit: after ``--help``.
     """
-    values = make_parser().parse_args(argv)
-    return ReplayRequest(
-        bag=Path(values.bag).expanduser(),
+    parser = make_parser()
+    values = parser.parse_args(argv)
+    one = ReplayRequest(
+        bag=Path(values.bag[0]).expanduser(),
         params_file=(Path(values.params_file).expanduser() if values.params_file
                      else share_folder() / 'config' / 'replay.yaml'),
         output=Path(values.output).expanduser(), node_name=values.node_name, mode=values.mode,
         rate=_rate(values.rate, values.mode), topics=_topics(values.topic),
         annotated=values.annotated, ground_truth=values.ground_truth,
-        has_page=not values.no_html, is_overwriting=values.overwrite)
+        has_page=not values.no_html, is_overwriting=values.overwrite,
+        baseline=Path(values.baseline).expanduser() if values.baseline else None,
+        limits=limits_of(values))
+    return many_of(parser, values, one) or one
 
 
 def make_parser() -> CommandParser:
@@ -108,8 +122,9 @@ def make_parser() -> CommandParser:
                     'the node, without a graph and without ROS.',
         epilog='Exit code 0: good; 1: the answer is no, and why; 2: bad input; 130: interrupted. '
                'What is written, and what each number means: docs/replay.md.')
-    parser.add_argument('bag', metavar='BAG', help='rosbag2 folder or file (sqlite3 or mcap, '
-                        'compressed too), or a ROS 1 .bag')
+    parser.add_argument('bag', metavar='BAG', nargs='+',
+                        help='rosbag2 folder or file (sqlite3 or mcap, compressed too), or a '
+                             'ROS 1 .bag; several, or a folder of them')
     parser.add_argument('--output', metavar='DIR', required=True,
                         help='folder of the results; new or empty')
     parser.add_argument('--params-file', metavar='YAML', default='',
@@ -141,6 +156,8 @@ def make_parser() -> CommandParser:
     parser.add_argument('--json', action='store_true',
                         help='print the report as one JSON object on standard output, and nothing '
                              'else there')
+    add_gate_options(parser)
+    add_run_options(parser)
     return parser
 
 
