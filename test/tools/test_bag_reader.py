@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sqlite3
+import struct
 import sys
 import tempfile
 import tracemalloc
@@ -31,6 +32,7 @@ from c7_inference_ros.errors import BagError
 from c7_inference_ros.errors import ImageError
 from c7_inference_ros.errors import MalformedImageError
 from c7_inference_ros.errors import UnsupportedEncodingError
+from c7_inference_ros.tools.bags.images import header_of
 from c7_inference_ros.tools.bags.reader import open_bag
 import numpy as np
 import pytest
@@ -244,6 +246,22 @@ def test_bytes_of_any_kind_never_raise_anything_else(tmp_path, kind):
                 assert '\n' not in str(error)
                 outcomes['refused'] += 1
     assert outcomes['read'] > 20 and outcomes['refused'] > 200
+
+
+@pytest.mark.parametrize('raw, is_ros1, wanted', [
+    (b'\0\1\0\0' + struct.pack('<iII', 7, 8, 4) + b'cam\0', False, (7_000_000_008, 'cam')),
+    (b'\0\0\0\0' + struct.pack('>iII', 7, 8, 4) + b'cam\0', False, (7_000_000_008, 'cam')),
+    (b'\0\1\0\0' + struct.pack('<iII', -1, 8, 1) + b'\0', False, (-999_999_992, '')),
+    (struct.pack('<IIII', 99, 3_000_000_000, 8, 3) + b'camera', True,
+     (3_000_000_000_000_000_008, 'cam')),
+    (b'\0\1\0\0' + struct.pack('<iII', 7, 1_000_000_000, 4) + b'cam\0', False, None),
+    (b'\0\1\0\0' + struct.pack('<iII', 7, 8, 40) + b'cam\0', False, None),
+    (struct.pack('<IIII', 99, 7, 8, 40) + b'cam', True, None),
+    (b'\0\1\0\0' + struct.pack('<iII', 7, 8, 4) + b'c\xffm\0', False, None),
+    (b'\0\1\0\0' + struct.pack('<iI', 7, 8), False, None),
+    (b'', False, None), (b'', True, None)])
+def test_headers_from_bytes(raw, is_ros1, wanted):
+    assert header_of(raw, is_ros1) == wanted
 
 
 # Stamps -----------------------------------------------------------------------------------------
