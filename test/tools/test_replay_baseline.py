@@ -298,6 +298,9 @@ def test_boxes_are_paired_with_the_nearest_of_their_class():
                                     (2, 0.7, [0, 0, 10, 10])))
     assert [one['class_id'] for one in other.lost] == [1]
     assert [one['class_id'] for one in other.new] == [2]
+    merged = compare_frame(line((0, 0.9, [0, 0, 10, 10]), (0, 0.8, [1, 0, 11, 10])),
+                           line((0, 0.9, [0, 0, 10, 10])))
+    assert [one['score'] for one in merged.lost] == [0.8] and not merged.moved
 
 
 def test_rounding_of_another_device_is_no_change():
