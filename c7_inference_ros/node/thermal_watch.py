@@ -33,7 +33,7 @@ from c7_inference_ros.pipeline.shedding import SheddingStep
 from c7_inference_ros.thermal.heat import judge
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
 from c7_inference_ros.thermal.source import NullSource
-from c7_inference_ros.thermal.source import select_source
+from c7_inference_ros.thermal.source_selection import select_source
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import ThermalState
 from rclpy.lifecycle import LifecycleNode

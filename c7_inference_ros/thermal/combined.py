@@ -17,14 +17,11 @@
 from __future__ import annotations
 
 from typing import Sequence
-from typing import TYPE_CHECKING
 
 from c7_inference_ros.errors import TelemetryUnavailableError
+from c7_inference_ros.thermal.source import ThermalSource
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import ThermalState
-
-if TYPE_CHECKING:
-    from c7_inference_ros.thermal.source import ThermalSource
 
 
 class CombinedSource:

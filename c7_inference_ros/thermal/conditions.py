@@ -17,21 +17,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 import threading
 import time
-from typing import Any
 from typing import Callable
 from typing import Iterator
 from typing import Mapping
 
-from c7_inference_ros.thermal.conditions_text import condition_lines
 from c7_inference_ros.thermal.cpu_clocks import cpu_clocks
 from c7_inference_ros.thermal.cpu_settings import read_cpu_settings
+from c7_inference_ros.thermal.measurement_conditions import ClockRange
+from c7_inference_ros.thermal.measurement_conditions import MeasurementConditions
+from c7_inference_ros.thermal.measurement_conditions import PartConditions
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
-from c7_inference_ros.thermal.source import select_source
 from c7_inference_ros.thermal.source import ThermalSource
+from c7_inference_ros.thermal.source_selection import select_source
 from c7_inference_ros.thermal.state import DeviceState
 from c7_inference_ros.thermal.state import Reading
 from c7_inference_ros.thermal.state import ThermalState
@@ -60,85 +60,6 @@ _MAX_VALUES = 6
 _MAX_SENTENCES = 8
 _POLL_HZ = 2.0
 _WAIT_S = 2.0
-
-
-@dataclass(frozen=True)
-class ClockRange:
-    """
-    Lowest and highest value of one clock during a measurement.
-
-    :param low_mhz: megahertz.
-    :param high_mhz: megahertz.
-    """
-
-    low_mhz: float
-    high_mhz: float
-
-
-@dataclass(frozen=True)
-class PartConditions:
-    """
-    Conditions of the processors of the machine, or of one device that shows its heat.
-
-    :param name: ``cpu``, ``jetson``, ``host``, ``gpu0`` …
-    :param model: what the device calls itself, empty when it does not.
-    :param settings: name to value; one that changed meanwhile has them all, by arrows.
-    :param clocks_mhz: by name; those that end with ``_max`` are what was allowed.
-    :param hottest: warmest reading of the whole measurement.
-    :param throttled: whether heat slowed it at any time; None when that is not known.
-    :param reasons: of throttling, one sentence each.
-    :param warnings: of what slowed or endangered it without being heat.
-    :param over_current_events: counter name to events during the measurement.
-    :param unknown: what is not known, by name, and why.
-    """
-
-    name: str
-    model: str
-    settings: Mapping[str, str]
-    clocks_mhz: Mapping[str, ClockRange]
-    hottest: ZoneReading | None
-    throttled: bool | None
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
-    over_current_events: Mapping[str, int]
-    unknown: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class MeasurementConditions:
-    """
-    What a latency figure has to be stored with.
-
-    :param cpu: the processors of the machine; their heat is told by a device.
-    :param devices: every device that shows its heat.
-    :param states: number of looks at the devices.
-    :param duration_s: from the first look to the last, seconds.
-    """
-
-    cpu: PartConditions
-    devices: tuple[PartConditions, ...]
-    states: int
-    duration_s: float
-
-    @property
-    def throttled(self) -> bool | None:
-        """Whether heat slowed any device during the measurement; None when it is not known."""
-        found = [device.throttled for device in self.devices]
-        return True if True in found else None if None in found or not found else False
-
-    def lines(self) -> tuple[str, ...]:
-        """Return one line for the processors and one for each device, for people."""
-        return condition_lines(self)
-
-    def one_line(self) -> str:
-        """Return everything in one line, for people."""
-        return '; '.join(self.lines())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything for JSON; what is unknown is named under ``unknown``."""
-        return {'throttled': self.throttled, 'states': self.states,
-                'duration_s': round(self.duration_s, 3), 'cpu': _part_dict(self.cpu),
-                'devices': {device.name: _part_dict(device) for device in self.devices}}
 
 
 class ConditionsRecorder:
@@ -324,20 +245,3 @@ class _Part:
             True if self._throttled else None if self._lost or not self._states else False,
             tuple(self._reasons), tuple(self._warnings),
             {name: last - first for name, (first, last) in self._totals.items()}, unknown)
-
-
-def _part_dict(part: PartConditions) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        'settings': dict(part.settings),
-        'clocks_mhz': {name: {'min': round(clock.low_mhz, 1), 'max': round(clock.high_mhz, 1)}
-                       for name, clock in part.clocks_mhz.items()},
-        'unknown': dict(part.unknown)}
-    if part.name != 'cpu':
-        hottest = part.hottest
-        found.update({
-            'model': part.model, 'throttled': part.throttled,
-            'throttle_reasons': list(part.reasons), 'warnings': list(part.warnings),
-            'over_current_events': dict(part.over_current_events),
-            'hottest': None if hottest is None else {
-                'zone': hottest.name, 'celsius': hottest.temperature_c}})
-    return found

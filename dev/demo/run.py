@@ -28,8 +28,8 @@ import time
 from typing import Any
 from typing import Iterator
 
-from c7_inference_ros.thermal.conditions import MeasurementConditions
 from c7_inference_ros.thermal.conditions import record_conditions
+from c7_inference_ros.thermal.measurement_conditions import MeasurementConditions
 from demo import clip
 from demo import summary as results
 from demo.accounting import Account

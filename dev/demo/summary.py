@@ -26,7 +26,7 @@ from typing import Any
 from typing import Iterable
 from typing import Mapping
 
-from c7_inference_ros.thermal.conditions import MeasurementConditions
+from c7_inference_ros.thermal.measurement_conditions import MeasurementConditions
 from demo.accounting import Account
 from demo.errors import DemoError
 from demo.recording import Status

@@ -20,7 +20,7 @@ import subprocess
 import time
 
 from c7_inference_ros.thermal.nvml import NvmlThermalSource
-from c7_inference_ros.thermal.source import select_source
+from c7_inference_ros.thermal.source_selection import select_source
 import pytest
 
 pytestmark = pytest.mark.gpu('nvml')

@@ -668,7 +668,7 @@ def test_a_gpu_of_another_container_is_not_ours(nvml, gpu):
 
 def test_nothing_is_imported_before_it_is_asked():
     code = ('import sys\n'
-            'from c7_inference_ros.thermal.source import select_source\n'
+            'from c7_inference_ros.thermal.source_selection import select_source\n'
             'from c7_inference_ros.thermal.nvml import NvmlThermalSource\n'
             'NvmlThermalSource("/nowhere").is_present()\n'
             'print("pynvml" in sys.modules)\n')

@@ -19,9 +19,9 @@ from pathlib import Path
 from c7_inference_ros.thermal.combined import CombinedSource
 from c7_inference_ros.thermal.linux import LinuxThermalSource
 from c7_inference_ros.thermal.source import NullSource
-from c7_inference_ros.thermal.source import select_source
-from c7_inference_ros.thermal.source import SOURCE_GROUPS
 from c7_inference_ros.thermal.source import ThermalSource
+from c7_inference_ros.thermal.source_selection import select_source
+from c7_inference_ros.thermal.source_selection import SOURCE_GROUPS
 import pytest
 
 

@@ -28,8 +28,8 @@ from c7_inference_ros.engines.types import HostTuple
 from c7_inference_ros.errors import C7Error
 from c7_inference_ros.pipeline.model_lookup import find_model
 from c7_inference_ros.runtime.process_memory import rss_bytes
-from c7_inference_ros.thermal.conditions import MeasurementConditions
 from c7_inference_ros.thermal.conditions import record_conditions
+from c7_inference_ros.thermal.measurement_conditions import MeasurementConditions
 from c7_inference_ros.tools.benchmarking.limits import Limit
 from c7_inference_ros.tools.benchmarking.limits import Verdict
 from c7_inference_ros.tools.benchmarking.loading import load_times

@@ -21,7 +21,7 @@ from c7_inference_ros.thermal.conditions import read_conditions
 from c7_inference_ros.thermal.heat import Heat
 from c7_inference_ros.thermal.heat import judge
 from c7_inference_ros.thermal.publisher import ThermalStatePublisher
-from c7_inference_ros.thermal.source import select_source
+from c7_inference_ros.thermal.source_selection import select_source
 from c7_inference_ros.thermal.state import ThermalState
 from c7_inference_ros.tools.machine.board import Board
 from c7_inference_ros.tools.machine.findings import Finding

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from dataclasses import field
 import json
@@ -41,7 +40,6 @@ from c7_inference_ros.tools.replaying.resume import remember
 REPLAYED, EARLIER, FAILED, STOPPED = 'replayed', 'earlier', 'failed', 'stopped'
 _PACKAGES = Path(__file__).resolve().parents[3]
 _POLL_S, _END_S = 0.2, 15.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,9 @@ def run_job(job: BagJob, is_stopping: Callable[[], bool]) -> BagOutcome:
 
 
 def _run_process(job: BagJob, is_stopping: Callable[[], bool]) -> BagOutcome:
-    command = [sys.executable, '-m', 'c7_inference_ros.tools.replaying.bag_job', str(os.getpid()),
-               os.path.abspath(job.bag), f'--output={job.folder}', '--overwrite', '--json',
-               *job.options]
+    command = [sys.executable, '-m', 'c7_inference_ros.tools.replaying.job_process',
+               str(os.getpid()), os.path.abspath(job.bag), f'--output={job.folder}',
+               '--overwrite', '--json', *job.options]
     paths = [str(_PACKAGES), *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
     with TemporaryFile() as output, TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
@@ -155,19 +153,3 @@ def _outcome(job: BagJob, code: int, output: bytes, errors: bytes) -> BagOutcome
     if code in (GOOD, NO) and 'counts' in said:
         return BagOutcome(job.name, REPLAYED, code, problems, said)
     return BagOutcome(job.name, FAILED, code, problems)
-
-
-def main() -> int:
-    """Replay one bag for the process that is named first, and end when that one ends."""
-    parent, *argv = sys.argv[1:]
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, 'prctl'):
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(parent):
-            return NO
-    from c7_inference_ros.tools import replay
-    return replay.main(argv)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

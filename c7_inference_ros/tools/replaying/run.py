@@ -39,8 +39,8 @@ from c7_inference_ros.pipeline.loaded_models import LoadedModels
 from c7_inference_ros.pipeline.statistics import Percentiles
 from c7_inference_ros.pipeline.statistics import PipelineStatistics
 from c7_inference_ros.pipeline.watchdog import Watchdog
-from c7_inference_ros.thermal.conditions import MeasurementConditions
 from c7_inference_ros.thermal.conditions import record_conditions
+from c7_inference_ros.thermal.measurement_conditions import MeasurementConditions
 from c7_inference_ros.tools.replaying.ledger import Ledger
 from c7_inference_ros.tools.replaying.ledger import ReplayFrame
 from c7_inference_ros.tools.replaying.ledger import ReplayScheduler
