@@ -14,6 +14,7 @@
 
 """Replaying many bags: one report, corrupt ones told, resumed, ended as a whole, on a cluster."""
 
+from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
@@ -231,10 +232,20 @@ def test_each_bag_is_compared_with_its_own_baseline(whole, drives, tmp_path, cap
     assert 'a_early: regression: camera front' in capsys.readouterr().out
 
 
-def test_on_a_cluster_of_processes(drives, whole, tmp_path):
+@contextmanager
+def local_cluster(workers):
+    """Yield a cluster of processes on this machine."""
     distributed = pytest.importorskip('distributed')
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
-                                  dashboard_address=None) as cluster:
+    dask = pytest.importorskip('dask')
+    # Dask would ask NVML for GPUs, also one that another test of this process plays.
+    with dask.config.set({'distributed.diagnostics.nvml': False}):
+        with distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True,
+                                      dashboard_address=None) as cluster:
+            yield cluster
+
+
+def test_on_a_cluster_of_processes(drives, whole, tmp_path):
+    with local_cluster(2) as cluster:
         code, report = run(tmp_path / 'out', drives, whole[0] / 'p' / 'node.yaml', '--scheduler',
                            cluster.scheduler_address)
         assert code == 1 and states(report) == states(whole[1])
@@ -246,11 +257,9 @@ def test_on_a_cluster_of_processes(drives, whole, tmp_path):
 
 
 def test_an_interruption_ends_what_runs_on_a_cluster(tmp_path):
-    distributed = pytest.importorskip('distributed')
     params = parameters(tmp_path / 'p', models={'detector': {'latency_s': 0.2}})
     bag = bag_bench.make_bag(tmp_path / 'drive', bag_bench.frames(400))
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True,
-                                  dashboard_address=None) as cluster:
+    with local_cluster(1) as cluster:
         process = subprocess.Popen([*COMMAND, str(bag), '--params-file', str(params), '--output',
                                     str(tmp_path / 'out'), '--scheduler',
                                     cluster.scheduler_address], cwd=ROOT,
