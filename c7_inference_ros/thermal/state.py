@@ -75,8 +75,23 @@ class Reading(Generic[T]):
     source: str
 
 
+class _Measured:
+    """What was measured at one moment."""
+
+    measured_at_ns: int
+
+    def age_s(self, now_ns: int) -> float:
+        """
+        Return how long ago the reading began.
+
+        :param now_ns: the monotonic clock now, nanoseconds.
+        :returns: seconds.
+        """
+        return (now_ns - self.measured_at_ns) / 1e9
+
+
 @dataclass(frozen=True)
-class DeviceState:
+class DeviceState(_Measured):
     """
     What one device (the board, the host, a GPU) says at one moment.
 
@@ -157,18 +172,9 @@ class DeviceState:
         """Return the warmest reading, the first of equals, None when there is none."""
         return _hottest(self.zones)
 
-    def age_s(self, now_ns: int) -> float:
-        """
-        Return how long ago the reading began.
-
-        :param now_ns: the monotonic clock now, nanoseconds.
-        :returns: seconds.
-        """
-        return (now_ns - self.measured_at_ns) / 1e9
-
 
 @dataclass(frozen=True)
-class ThermalState:
+class ThermalState(_Measured):
     """
     One snapshot of the machine's heat: every device that a source reads.
 
@@ -241,15 +247,6 @@ class ThermalState:
     def hottest(self) -> ZoneReading | None:
         """Return the warmest reading, the first of equals, None when there is none."""
         return _hottest(self.zones)
-
-    def age_s(self, now_ns: int) -> float:
-        """
-        Return how long ago the reading began.
-
-        :param now_ns: the monotonic clock now, nanoseconds.
-        :returns: seconds.
-        """
-        return (now_ns - self.measured_at_ns) / 1e9
 
 
 def _hottest(zones: Iterable[ZoneReading]) -> ZoneReading | None:
